@@ -1,0 +1,42 @@
+"""Packaging of tinycnn.
+
+kernels/ is a top-level folder of the repository but not a top-level package (PyPI's "kernels" is another
+project's): it is installed as, and only as, tinycnn.kernels.
+"""
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+KERNELS = ["tinycnn.kernels", *("tinycnn.kernels." + name for name in find_packages("kernels"))]
+
+EXTRAS = {
+    "cuda12": ["cupy-cuda12x[ctk]"],
+    "cuda13": ["cupy-cuda13x[ctk]"],
+    "plot": ["matplotlib", "tqdm"],
+    "data": ["pillow"],
+    "onnx": ["onnx", "onnxruntime"],
+    "mpi": ["mpi4py", "mpich"],
+    "test": ["pytest>=8", "hypothesis>=6.100"],
+    "dev": ["pytest>=8", "hypothesis>=6.100", "pytest-cov", "ruff", "mypy"],
+}
+EXTRAS["all"] = sorted({p for name in ("plot", "data", "onnx", "mpi", "dev") for p in EXTRAS[name]})
+
+setup(
+    name="tinycnn",
+    version="0.1.0",
+    description="A deep-learning engine small enough to read: autograd and CNN kernels on NumPy, Numba and CuPy",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["tinycnn", "tinycnn.*"]) + KERNELS,
+    package_dir={"tinycnn.kernels": "kernels"},
+    package_data={
+        "tinycnn.kernels": ["**/*.cu", "**/*.cuh"],
+        "tinycnn": ["py.typed"],
+        "tinycnn.data": ["*.gz", "*.txt", "*.bin", "*.npz"],
+    },
+    install_requires=["numpy>=2.0", "numba>=0.61"],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["tinycnn = tinycnn.cli:main"]},
+)

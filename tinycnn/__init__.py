@@ -1,0 +1,2 @@
+"""tinycnn"""
+from . import _checkout  # noqa: F401  (first)
