@@ -1,0 +1,491 @@
+"""Reverse-mode differentiation, whole: Tensor, `@op`, backward and grad.  Knows nothing of layers or devices.
+
+Calling an op computes an array and, if gradients are wanted, leaves a Node behind its result:
+
+    x --.                                 Node(name="mul", parents=(x, w), vjps=(g -> g*w, g -> g*x))
+         mul --> y.data, y._node  ----->
+    w --'
+
+backward() walks these nodes from the result to the leaves, each after all that use it, and hands every node's
+vjps (vector-Jacobian products) the finished gradient of its output.  The vjps are themselves written with ops:
+with create_graph=True the walk records a graph of its own, so derivatives of every order are exact.
+"""
+from __future__ import annotations
+
+import threading
+from contextlib import ContextDecorator
+from functools import wraps
+from inspect import Parameter as _Argument
+from inspect import signature
+from operator import attrgetter
+from typing import Any, Callable, Sequence
+from weakref import ref
+
+import numpy as np
+
+from .backend import fingerprint
+from .methods import FUNCTIONS, TensorMethods
+
+OPS: dict[str, Callable[..., Tensor]] = {}           # every differentiable operation, by name
+
+
+# ---------------------------------------------------------------------------------------- recording or not
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops of this thread leave a graph behind.  As torch.is_grad_enabled."""
+    return _mode.recording
+
+
+class _Recording(ContextDecorator):
+    """`with` block or decorator that switches recording for the current thread and switches it back."""
+
+    def __init__(self, mode: bool):
+        self._wanted, self._before = mode, []
+
+    def __enter__(self):
+        self._before.append(_mode.recording)
+        _mode.recording = self._wanted
+
+    def __exit__(self, *exception):
+        _mode.recording = self._before.pop()
+
+    def _recreate_cm(self):
+        return _Recording(self._wanted)
+
+
+def no_grad() -> ContextDecorator:
+    """Switch recording off, as a `with` block or a decorator; per thread.  As torch.no_grad."""
+    return _Recording(False)
+
+
+def enable_grad() -> ContextDecorator:
+    """Switch recording on, as a `with` block or a decorator; per thread.  As torch.enable_grad."""
+    return _Recording(True)
+
+
+def set_grad_enabled(mode: bool) -> ContextDecorator:
+    """Switch recording on or off, as a `with` block or a decorator; per thread.  As torch.set_grad_enabled."""
+    return _Recording(bool(mode))
+
+
+# ---------------------------------------------------------------------------------------- the graph
+
+class Node:
+    """How a tensor came to be: the op's name, its inputs, and the vjp of each."""
+
+    __slots__ = ("name", "parents", "vjps", "saved", "output")
+
+    def __init__(self, name, parents, vjps, output):
+        self.name, self.parents, self.vjps = name, parents, vjps
+        functions = (vjps,) if callable(vjps) else vjps
+        mentioned = {id(t): t for f in functions if f is not None for t in _mentioned(f)}
+        self.saved = [(t, t._version, fingerprint(t._data)) for t in mentioned.values()]
+        # The output is stamped but not held: holding it would be a reference cycle.
+        uses_output = any(f is not None and _takes_output(f) for f in functions) and not callable(vjps)
+        self.output = (output._version, fingerprint(output._data)) if uses_output else None
+
+    def gradients(self, g: Tensor, y: Tensor, wanted: list[bool]) -> Sequence[Tensor | None]:
+        """The gradients of the inputs for the gradient `g` of the output `y`; None where not wanted."""
+        if self.vjps is None:
+            raise RuntimeError(f"backward: the graph behind {self.name}() (shape {y.shape}) was freed by an earlier "
+                               "backward(); pass retain_graph=True to that call, or compute the output again")
+        self._check_unchanged(y)
+        if callable(self.vjps):
+            return self.vjps(g, wanted)
+        return [(f(g, y) if _takes_output(f) else f(g)) if w and f is not None else None
+                for f, w in zip(self.vjps, wanted)]
+
+    def _check_unchanged(self, y):
+        stamped = [*self.saved, (y, *self.output)] if self.output else self.saved
+        for t, version, content in stamped:
+            if t._version != version or fingerprint(t._data) != content:
+                what = "the output" if t is y else "an input"
+                raise RuntimeError(
+                    f"backward: {what} of {self.name}() (shape {t.shape}, {t.dtype}) was changed in place after it was "
+                    f"saved (version {t._version}, saved at {version}): its gradient would be wrong; change a copy "
+                    "(x = x + 1 instead of x += 1, x.clone()), or call backward() first")
+
+    def free(self):
+        self.parents, self.vjps, self.saved, self.output = (), None, (), None
+
+
+def _mentioned(vjp):
+    """The tensors a vjp keeps alive: what its closure mentions."""
+    for cell in vjp.__closure__ or ():
+        value = cell.cell_contents
+        for v in value if type(value) in (tuple, list) else (value,):
+            if isinstance(v, Tensor):
+                yield v
+
+
+def _takes_output(vjp):
+    return vjp.__code__.co_argcount == 2
+
+
+class Tensor(TensorMethods):
+    """An array, and how it came to be.
+
+    data           numpy or cupy array: of any shape; float32 and float64 can carry gradients
+    requires_grad  whether backward() should reach it
+    grad           Tensor of data's shape, or None before backward(); only leaves keep theirs
+
+    Raises TypeError for data that is no array of numbers, or requires_grad of integers.  As torch.Tensor.
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    Tensor([2., 4.], dtype=float32)
+    """
+
+    __slots__ = ("_data", "requires_grad", "grad", "_node", "_version", "_hooks", "__weakref__")
+    __array_ufunc__ = None                           # ndarray + Tensor -> Tensor.__radd__
+
+    def __init__(self, data: Any, requires_grad: bool = False):
+        self._data = as_array(data)
+        self.requires_grad, self.grad, self._node, self._hooks, self._version = False, None, None, None, 0
+        if requires_grad:
+            self.requires_grad_()
+
+    def _replace(self, data):
+        """Take another array; a graph that saved the old one will notice."""
+        self._data = as_array(data)
+        self._version += 1
+
+    data = property(attrgetter("_data"), _replace, doc="The array; `t.data += 1` counts as a change in place.")
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set requires_grad and return the tensor.  Raises TypeError unless it is floating point."""
+        if requires_grad and self._data.dtype.kind != "f":
+            raise TypeError(f"only floating-point tensors can require gradients, this one is {self._data.dtype}: "
+                            "convert it first, x.float()")
+        if not requires_grad and self._node is not None:
+            raise RuntimeError(f"requires_grad_(False): the tensor is the result of {self._node.name}(), "
+                               "not a leaf; use x.detach()")
+        self.requires_grad = bool(requires_grad)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the tensor was made by the user and not by an op that recorded it."""
+        return self._node is None
+
+    def detach(self) -> Tensor:
+        """The same array without its history."""
+        out = Tensor(self._data)
+        out._version = self._version
+        return out
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
+        """Call `hook(gradient)` when the gradient is known; what it returns, if anything, takes its place.
+
+        Returns a handle with remove().  Raises RuntimeError if the tensor does not require grad.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: the tensor does not require grad, its hook would never be called")
+        if self._hooks is None:
+            self._hooks = {}
+        return HookHandle(self._hooks, hook)
+
+    def retain_grad(self) -> None:
+        """Keep `.grad` though the tensor is not a leaf."""
+        if not self.is_leaf:
+            me = ref(self)                           # a hook that held the tensor would be a reference cycle
+            self.register_hook(lambda g: setattr(me(), "grad", g))
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add d(self)/d(leaf) to the `.grad` of every leaf that requires it.  As torch.Tensor.backward.
+
+        gradient      of self's shape; may be left out for a single element, where it is 1
+        retain_graph  keep the graph for another backward(); by default it is freed on the way, unless create_graph
+        create_graph  record the walk, so that gradients can be differentiated again
+
+        Raises RuntimeError if nothing requires grad, if the graph was freed or a saved array was changed in place;
+        ValueError for a gradient of the wrong shape.  Leaves keep their old `.grad` if it fails.
+        """
+        keep = create_graph if retain_graph is None else retain_graph
+        seed = _seed(self, gradient)
+        arrived = _sweep([self], [seed], None, keep, create_graph)
+        _accumulate(arrived, create_graph, {id(seed._data)})
+
+
+class HookHandle:
+    """Returned by register_hook: remove() takes the hook off again."""
+
+    _next = 0
+
+    def __init__(self, hooks: dict, hook: Callable):
+        self._hooks, self._id = hooks, HookHandle._next
+        HookHandle._next += 1
+        hooks[self._id] = hook
+
+    def remove(self) -> None:
+        """Take the hook off; a second call does nothing."""
+        self._hooks.pop(self._id, None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.remove()
+
+
+def as_array(data: Any) -> Any:
+    """The array behind `data`: arrays and tensors as they are, Python floats as float32, integers as int64."""
+    if type(data) is np.ndarray:
+        array = data
+    elif isinstance(data, Tensor):
+        array = data._data
+    elif isinstance(data, np.generic):
+        array = np.asarray(data)
+    elif hasattr(data, "dtype") and hasattr(data, "shape"):
+        array = data if hasattr(data, "get") else np.asarray(data)
+    else:
+        array = np.asarray(data)
+        if array.dtype == np.float64 and not _holds_float64(data):
+            array = array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"expected numbers, got {type(data).__name__} with dtype {array.dtype}: {data!r:.60}")
+    return array
+
+
+def _holds_float64(data):
+    while isinstance(data, (list, tuple)) and len(data):
+        data = data[0]
+    return getattr(data, "dtype", None) == np.float64
+
+
+# ---------------------------------------------------------------------------------------- making ops
+
+def op(function: Callable) -> Callable[..., Tensor]:
+    """Make a differentiable operation of `function(*tensors, **options) -> (array, vjps)`.
+
+    The forward pass computes with `.data` and kernels; array arguments arrive as Tensors.  vjps holds one function
+    per tensor, in the order of the parameters (None where there is no gradient):
+
+        vjp(g)     -> the input's gradient, given the gradient g of the output
+        vjp(g, y)  the same for ops that need their own output y (do not capture it: that would be a cycle)
+
+    or is one function vjp(g, wanted) -> all gradients at once, or None for an op without gradient.  They are run
+    only if wanted and are written with ops, so that they can be differentiated again.  What a vjp mentions is what
+    is kept alive.  A first argument that is a list of tensors counts as that many parameters.
+
+    >>> @op
+    ... def cube(x):
+    ...     return x.data ** 3, (lambda g: g * 3 * x * x,)
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad.item()
+    12.0
+    """
+    name, parameters = function.__name__, signature(function).parameters
+
+    @wraps(function)
+    def call(*args, **kwargs):
+        if kwargs:
+            args = _positional(name, parameters, args, kwargs)
+        args = [Tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+        data, vjps = function(*args)
+        out = Tensor(data)
+        if vjps is not None and _mode.recording:
+            inputs = args[0] if isinstance(args[0], (list, tuple)) else args
+            parents = tuple([a if isinstance(a, Tensor) else None for a in inputs])
+            if out._data.dtype.kind == "f" and any([p is not None and p.requires_grad for p in parents]):
+                out.requires_grad, out._node = True, Node(name, parents, vjps, out)
+        return out
+
+    if function.__module__.startswith(__package__ + "."):      # users' ops never replace the engine's own
+        if name in OPS:
+            raise ValueError(f"op {name!r} is defined twice")
+        OPS[name] = FUNCTIONS[name] = call
+    return call
+
+
+def _positional(name, parameters, args, kwargs):
+    """Keyword arguments put in their places, defaults between them filled in."""
+    args, kwargs = list(args), dict(kwargs)
+    for p in list(parameters.values())[len(args):]:
+        if not kwargs:
+            break
+        if p.name in kwargs:
+            args.append(kwargs.pop(p.name))
+        elif p.default is _Argument.empty:
+            raise TypeError(f"{name}() misses the argument {p.name!r}; it takes ({', '.join(parameters)})")
+        else:
+            args.append(p.default)
+    if kwargs:
+        raise TypeError(f"{name}() takes ({', '.join(parameters)}), not {', '.join(map(repr, kwargs))}")
+    return args
+
+
+@op
+def alias(x):
+    """x itself under another name: a place to stop differentiating at (see `through`)."""
+    return x.data, (lambda g: g,)
+
+
+def through(compose: Callable[..., Tensor], inputs: Sequence[Tensor | None], g: Tensor) -> list[Tensor | None]:
+    """The gradients of compose(*inputs), for the gradient g of its result, recorded so as to be differentiable.
+
+    This is how a fused op gets its higher derivatives: its vjp calls a fused kernel while nothing is recorded, and
+    otherwise differentiates the same function composed of simple ops.
+    """
+    with enable_grad():
+        aliases = [t if t is None else alias(t) for t in inputs]
+        y = compose(*aliases)
+        targets = [t for t in aliases if t is not None and t.requires_grad]
+        found = _sweep([y], [g], targets, True, True, stop=True)
+    return [found[id(t)][1] if t is not None and id(t) in found else None for t in aliases]
+
+
+# ---------------------------------------------------------------------------------------- walking the graph
+
+def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
+    """The gradients of `outputs` (a tensor or several) with respect to `inputs`, returned, not stored.
+
+    Returns a tuple with one Tensor per input (None for one that is not used, if allow_unused).  Raises as
+    Tensor.backward, and RuntimeError for an unused input.  As torch.autograd.grad.
+
+    >>> x = Tensor([3.0], requires_grad=True)
+    >>> (g,) = grad(x * x * x, x, create_graph=True)
+    >>> (gg,) = grad(g, x)
+    >>> g.item(), gg.item()
+    (27.0, 18.0)
+    """
+    outputs, inputs = _listed(outputs), _listed(inputs)
+    seeds = [None] * len(outputs) if grad_outputs is None else _listed(grad_outputs)
+    if len(seeds) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs need as many grad_outputs, got {len(seeds)}")
+    for i, t in enumerate(inputs):
+        if not t.requires_grad:
+            raise RuntimeError(f"grad: input {i} (shape {t.shape}) does not require grad: set requires_grad=True "
+                               "before it is used")
+    keep = create_graph if retain_graph is None else retain_graph
+    found = _sweep(outputs, list(map(_seed, outputs, seeds)), inputs, keep, create_graph)
+    for i, t in enumerate(inputs):
+        if id(t) not in found and not allow_unused:
+            raise RuntimeError(f"grad: input {i} (shape {t.shape}) was not used to compute the outputs; "
+                               "pass allow_unused=True to get None for it")
+    return tuple(found[id(t)][1] if id(t) in found else None for t in inputs)
+
+
+def _listed(tensors):
+    return [tensors] if isinstance(tensors, (Tensor, np.ndarray)) else list(tensors)
+
+
+def _seed(output, gradient):
+    """The gradient to start from, checked."""
+    if not output.requires_grad:
+        raise RuntimeError(f"backward: the tensor (shape {output.shape}) does not require grad: none of its inputs "
+                           "does, or it was computed under no_grad() or detached")
+    if gradient is None:
+        if output._data.size != 1:
+            raise RuntimeError(f"backward: a tensor of shape {output.shape} needs an explicit gradient of that shape; "
+                               "only a single element does without (call .sum() or .mean() first)")
+        gradient = Tensor(output._data * 0 + 1)
+    gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+    if gradient.shape != output.shape:
+        raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {output.shape}")
+    return _like(gradient, output)
+
+
+def _like(g, t):
+    """g in t's dtype."""
+    return g if g.dtype == t.dtype else OPS["to_dtype"](g, t.dtype)
+
+
+def _sweep(outputs, gradients, targets, keep_graph, create_graph, stop=False):
+    """Walk the graph back from `outputs`.  Returns {id: (tensor, gradient)} of the targets (None: of all leaves).
+
+    stop  do not look behind the targets
+    """
+    ends = {id(t) for t in targets} if targets is not None else None
+    order = _topological(outputs, ends if stop else ())
+    reaching = _reaching(order, ends)
+    pending, found = {}, {}
+    for output, g in zip(outputs, gradients):
+        pending[id(output)] = pending[id(output)] + g if id(output) in pending else g
+    with set_grad_enabled(create_graph):
+        while order:                                 # popping lets each activation go as soon as it has been used
+            t = order.pop()
+            g = pending.pop(id(t), None)
+            if g is None:
+                continue
+            for hook in list(t._hooks.values()) if t._hooks else ():
+                replaced = hook(g)
+                g = g if replaced is None else replaced
+            if id(t) in ends if ends is not None else t._node is None:
+                found[id(t)] = (t, g)
+            if t._node is not None and not (stop and id(t) in ends):
+                _step(t, g, reaching, pending)
+                if not keep_graph:
+                    t._node.free()
+    return found
+
+
+def _step(t, g, reaching, pending):
+    """Hand the finished gradient `g` of `t` on to the inputs of the op that made it."""
+    node = t._node
+    parents = node.parents
+    wanted = [p is not None and p.requires_grad and (reaching is None or id(p) in reaching) for p in parents]
+    for i, (parent, w, pg) in enumerate(zip(parents, wanted, node.gradients(g, t, wanted))):
+        if not w or pg is None:
+            continue
+        if pg.shape != parent.shape:
+            raise RuntimeError(f"backward: the vjp of {node.name}() for input {i} returned shape {pg.shape}, "
+                               f"the input has {parent.shape}")
+        pg = _like(pg, parent)
+        pending[id(parent)] = pending[id(parent)] + pg if id(parent) in pending else pg
+
+
+def _topological(outputs, ends):
+    """Every tensor behind `outputs`, inputs before results; iterative: depth is not bound by Python's recursion."""
+    order, seen = [], set()
+    stack = [(t, False) for t in outputs]
+    while stack:
+        t, done = stack.pop()
+        if done:
+            order.append(t)
+        elif id(t) not in seen:
+            seen.add(id(t))
+            stack.append((t, True))
+            if t._node is not None and id(t) not in ends:
+                if t._node.vjps is None:
+                    t._node.gradients(None, t, ())   # raises: the graph was freed
+                stack += [(p, False) for p in t._node.parents if p is not None and p.requires_grad]
+    return order
+
+
+def _reaching(order, ends):
+    """The ids of the tensors from which a target can be reached; None: all of them."""
+    if ends is None:
+        return None
+    reaching = set()
+    for t in order:                                  # inputs come first
+        parents = t._node.parents if t._node is not None else ()
+        if id(t) in ends or any(id(p) in reaching for p in parents):
+            reaching.add(id(t))
+    return reaching
+
+
+def _accumulate(arrived, create_graph, taken):
+    """Store the gradients that reached the leaves; no two leaves share an array, nor one in `taken` (ids)."""
+    for t, g in arrived.values():
+        if t.grad is not None:
+            if create_graph:
+                t.grad = t.grad + g
+            else:
+                t.grad._data += g._data
+                t.grad._version += 1
+        elif create_graph:
+            t.grad = g
+        else:
+            owned = g._data.base is None and g._data.flags.writeable and id(g._data) not in taken
+            t.grad = Tensor(g._data if owned else g._data.copy())
+            taken.add(id(t.grad._data))

@@ -1,0 +1,114 @@
+"""Which kernels serve which array: the only place that knows there are devices.
+
+    array of          dtype               kernels
+    numpy             float32, float64    tinycnn.kernels.cpu         (Numba)
+    numpy             anything else       tinycnn.kernels.reference   (plain NumPy)
+    numpy             any                 tinycnn.kernels.reference   if TINYCNN_KERNELS=reference
+    cupy              any                 tinycnn.kernels.cuda
+
+kernels/ is imported through `import_module`: its folder is mapped to tinycnn.kernels at installation, where
+static type checkers cannot follow.
+"""
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+_geometry = import_module("tinycnn.kernels.geometry")
+Window, window, pair = _geometry.Window, _geometry.window, _geometry.pair
+
+DEVICES = {"cpu": "numpy", "cuda": "cupy"}           # device -> the array library that lives on it
+_LIBRARIES = {library: device for device, library in DEVICES.items()}
+_SAMPLED = 32                                        # elements looked at by `fingerprint`
+
+
+def kernels(array: Any) -> ModuleType:
+    """The kernels for `array`'s device and dtype: a module with the names of tinycnn/kernels/reference.
+
+    Raises TypeError for anything that is not an array of a known library, RuntimeError for a wrong TINYCNN_KERNELS.
+    """
+    return _kernels(type(array), array.dtype)
+
+
+@cache
+def _kernels(kind: type, dtype: Any) -> ModuleType:
+    if _device_of(kind) == "cuda":
+        return _load("cuda")
+    return _load("reference" if dtype not in (np.float32, np.float64) else _cpu_choice())
+
+
+@cache
+def _load(name: str) -> ModuleType:
+    return import_module("tinycnn.kernels." + name)
+
+
+def _cpu_choice() -> str:
+    choice = os.environ.get("TINYCNN_KERNELS", "cpu")
+    if choice not in ("cpu", "reference"):
+        raise RuntimeError(f"TINYCNN_KERNELS={choice!r}: expected 'cpu' (Numba, the default) or 'reference' (NumPy)")
+    return choice
+
+
+@cache
+def _device_of(kind: type) -> str:
+    library = kind.__module__.partition(".")[0]
+    if library not in _LIBRARIES:
+        raise TypeError(f"expected an array of {' or '.join(_LIBRARIES)}, got {kind.__module__}.{kind.__qualname__}")
+    return _LIBRARIES[library]
+
+
+def device_of(array: Any) -> str:
+    """"cpu" or "cuda": where `array` lives."""
+    return _device_of(type(array))
+
+
+def array_module(array: Any) -> ModuleType:
+    """numpy or cupy: the library `array` belongs to."""
+    return import_module(DEVICES[device_of(array)])
+
+
+def module_of(device: str | None) -> ModuleType:
+    """The array library of a device name ("cpu", "cuda").
+
+    Raises ValueError for an unknown name and RuntimeError, with the cure, where the device cannot be used.
+    """
+    name = device or "cpu"
+    if name not in DEVICES:
+        raise ValueError(f"unknown device {device!r}: expected one of {', '.join(DEVICES)}")
+    if name == "cuda":
+        try:
+            import_module("tinycnn.kernels.cuda")
+        except ImportError as error:
+            raise RuntimeError("device 'cuda' needs CuPy and this version's CUDA kernels, which are not here: "
+                               "use device='cpu'") from error
+    return import_module(DEVICES[name])
+
+
+def to_device(array: Any, device: str) -> Any:
+    """`array` on `device`: itself if it is there already, a copy otherwise."""
+    if device_of(array) == device:
+        return array
+    library = module_of(device)
+    return array.get() if device == "cpu" else library.asarray(array)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """`array` as a NumPy array; no copy on the CPU."""
+    return to_device(array, "cpu")
+
+
+def fingerprint(array: Any) -> bytes | None:
+    """The bytes of up to 32 evenly spaced elements: enough to notice that somebody wrote over the array.
+
+    None for device arrays: reading them would make the host wait.
+    """
+    if type(array) is not np.ndarray:
+        return None
+    if array.size <= _SAMPLED:
+        return array.tobytes()
+    return array.flat[::array.size // _SAMPLED].tobytes()

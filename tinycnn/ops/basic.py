@@ -1,0 +1,212 @@
+"""Arithmetic, broadcasting, shapes and the matrix product: what the vjps of all other ops are written with."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..autograd import Tensor, op
+from ..backend import array_module, kernels
+from ..methods import function
+
+_DEFAULT_FLOAT = np.dtype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------- operands
+
+def operands(name, x, y):
+    """The arrays (or Python numbers) of a binary op's operands, ready for NumPy, promoted as torch promotes them.
+
+    Python numbers and tensors without dimensions never raise the precision of a tensor with dimensions; integers
+    meeting floats take the floats' dtype.  Raises TypeError for other kinds, ValueError for shapes that do not
+    broadcast or different devices.
+    """
+    x, y = _number_or_array(name, x), _number_or_array(name, y)
+    if not hasattr(x, "dtype") or not hasattr(y, "dtype"):
+        return x, y
+    if x.dtype != y.dtype:
+        dtype = result_dtype(x, y)
+        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+    check_broadcast(name, x.shape, y.shape)
+    return x, y
+
+
+def _number_or_array(name, v):
+    if isinstance(v, Tensor):
+        return v._data
+    if isinstance(v, np.generic):
+        return v.item()
+    if isinstance(v, (bool, int, float)):
+        return v
+    raise TypeError(f"{name}: expected tensors, arrays or numbers, got {type(v).__name__}: {v!r:.60}")
+
+
+def result_dtype(x, y):
+    """torch's promotion of two arrays: kind first (bool < int < float), then those with dimensions, then width."""
+    ranks = [("b", "ui", "f").index(next(k for k in ("b", "ui", "f") if a.dtype.kind in k)) for a in (x, y)]
+    if ranks[0] != ranks[1]:
+        return (x, y)[ranks[1] > ranks[0]].dtype
+    if (x.ndim == 0) != (y.ndim == 0):
+        return (x if x.ndim else y).dtype
+    return np.promote_types(x.dtype, y.dtype)
+
+
+def check_broadcast(name, x, y):
+    """Raise a ValueError that names the op and the dimension unless the shapes x and y broadcast."""
+    if x == y:
+        return
+    for i, (a, b) in enumerate(zip(x[::-1], y[::-1]), 1):
+        if a != b and a != 1 and b != 1:
+            raise ValueError(f"{name}: shapes {x} and {y} do not broadcast: dimension -{i} is {a} in one "
+                             f"and {b} in the other; they must be equal, or one of them 1 (reshape or unsqueeze)")
+
+
+def scale(g, x):
+    """g times a Python number or a constant array, leaving no needless work for 1."""
+    return g if isinstance(x, (int, float)) and x == 1 else mul(g, x)
+
+
+# ---------------------------------------------------------------------------------------- broadcasting
+
+@op
+def sum_to(x, shape):
+    """Sum x down to `shape`: the adjoint of broadcasting.  (..., *shape broadcast) -> shape"""
+    data = x.data
+    if data.shape == shape:
+        return data, (lambda g: g,)
+    lead = data.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 != data.shape[lead + i])
+    return data.sum(axes, keepdims=True).reshape(shape), (lambda g: broadcast_to(g, x.shape),)
+
+
+@op
+def broadcast_to(input, size):
+    """x seen in the larger shape `size`, without a copy.
+
+    size: ints, one per dimension.  Returns a read-only view.  Raises ValueError if x does not broadcast to it.
+    As torch.broadcast_to.
+    """
+    x, size = input.data, tuple(int(n) for n in size)
+    try:
+        y = array_module(x).broadcast_to(x, size)
+    except ValueError:
+        raise ValueError(f"broadcast_to: {x.shape} does not broadcast to {size}: from the right, every dimension must "
+                         "be equal or 1") from None
+    return y, (lambda g: sum_to(g, input.shape),)
+
+
+# ---------------------------------------------------------------------------------------- arithmetic
+
+@op
+def add(input, other, alpha=1):
+    """input + alpha * other, elementwise with broadcasting.  As torch.add."""
+    x, y = operands("add", input, other)
+    return x + (y if alpha == 1 else y * alpha), (
+        lambda g: sum_to(g, input.shape),
+        lambda g: sum_to(scale(g, alpha), other.shape))
+
+
+@op
+def sub(input, other, alpha=1):
+    """input - alpha * other, elementwise with broadcasting.  As torch.sub."""
+    x, y = operands("sub", input, other)
+    return x - (y if alpha == 1 else y * alpha), (
+        lambda g: sum_to(g, input.shape),
+        lambda g: sum_to(scale(g, -alpha), other.shape))
+
+
+@op
+def mul(input, other):
+    """input * other, elementwise with broadcasting.  As torch.mul."""
+    x, y = operands("mul", input, other)
+    return x * y, (
+        lambda g: sum_to(mul(g, other), input.shape),
+        lambda g: sum_to(mul(g, input), other.shape))
+
+
+@op
+def div(input, other):
+    """input / other, elementwise with broadcasting; integers give float32.  As torch.div."""
+    x, y = operands("div", input, other)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = x / y
+    if not any(getattr(a, "dtype", _DEFAULT_FLOAT).kind == "f" for a in (x, y)):
+        quotient = quotient.astype(_DEFAULT_FLOAT)
+    return quotient, (
+        lambda g: sum_to(div(g, other), input.shape),
+        lambda g: sum_to(neg(div(mul(g, input), mul(other, other))), other.shape))
+
+
+@op
+def neg(input):
+    """-input.  As torch.neg."""
+    return -input.data, (lambda g: neg(g),)
+
+
+@op
+def to_dtype(input, dtype):
+    """input in another NumPy dtype; the gradient comes back in input's own."""
+    return input.data.astype(dtype, copy=False), (lambda g: to_dtype(g, input.dtype),)
+
+
+# ---------------------------------------------------------------------------------------- shapes
+
+@op
+def reshape(input, shape):
+    """The same elements in another shape; one size may be -1.  As torch.reshape.
+
+    Raises ValueError if the number of elements differs.
+    """
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    try:
+        return input.data.reshape(shape), (lambda g: reshape(g, input.shape),)
+    except ValueError:
+        raise ValueError(f"reshape: {input.shape} has {input.data.size} elements, which do not fill {shape}") from None
+
+
+@op
+def permute(input, dims):
+    """The dimensions in another order, without a copy.  dims: a permutation of range(ndim).  As torch.permute."""
+    ndim = input.ndim
+    order = tuple(int(d) % ndim if -ndim <= d < ndim else ndim for d in dims)
+    if sorted(order) != list(range(ndim)):
+        raise ValueError(f"permute: {tuple(dims)} is not an order of the {ndim} dimensions of {input.shape}")
+    back = tuple(sorted(range(ndim), key=order.__getitem__))
+    return input.data.transpose(order), (lambda g: permute(g, back),)
+
+
+def matrix_transpose(x):
+    """(..., A, B) -> (..., B, A)"""
+    return permute(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+# ---------------------------------------------------------------------------------------- matrix product
+
+@op
+def matrix_product(x, y):
+    """(..., A, K) @ (..., K, B) -> (..., A, B), the leading dimensions broadcast."""
+    return kernels(x.data).matmul(x.data, y.data), (
+        lambda g: sum_to(matrix_product(g, matrix_transpose(y)), x.shape),
+        lambda g: sum_to(matrix_product(matrix_transpose(x), g), y.shape))
+
+
+@function
+def matmul(input, other):
+    """Matrix product; vectors count as a row on the left and as a column on the right.
+
+    (..., A, K) @ (..., K, B) -> (..., A, B);  (K,) @ (K,) -> ().  Raises ValueError if the K differ or an operand
+    has no dimensions.  As torch.matmul.
+    """
+    x, y = (t if isinstance(t, Tensor) else Tensor(t) for t in (input, other))
+    if not x.ndim or not y.ndim:
+        raise ValueError(f"matmul: both operands need at least one dimension, got {x.shape} and {y.shape}")
+    if x.dtype != y.dtype:
+        raise TypeError(f"matmul: the dtypes differ, {x.dtype} and {y.dtype}: convert one, x.to(y.dtype)")
+    K = y.shape[-2] if y.ndim > 1 else y.shape[0]
+    if x.shape[-1] != K:
+        raise ValueError(f"matmul: {x.shape} @ {y.shape}: the last dimension of the first, {x.shape[-1]}, must equal "
+                         f"the {'second last' if y.ndim > 1 else 'only'} one of the second, {K}")
+    rows = x if x.ndim > 1 else reshape(x, (1, -1))                       # (..., A, K)
+    columns = y if y.ndim > 1 else reshape(y, (-1, 1))                    # (..., K, B)
+    check_broadcast("matmul", rows.shape[:-2], columns.shape[:-2])
+    out = matrix_product(rows, columns)
+    kept = [n for n, keep in zip(out.shape[-2:], (x.ndim > 1, y.ndim > 1)) if keep]
+    return out if len(kept) == 2 else reshape(out, (*out.shape[:-2], *kept))
