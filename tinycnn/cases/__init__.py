@@ -6,7 +6,7 @@ line of `tinycnn gradcheck`.  Write a row as
 
     case("conv2d", (2, 3, 5, 5), (4, 3, 3, 3), (4,), padding=1)
 
-A tuple of ints is a standard-normal tensor of that shape.  The makers below give tensors of other kinds; a list of
+A positional tuple of ints is a standard-normal tensor of that shape (so sizes and dims go by keyword).  The makers below give tensors of other kinds; a list of
 tensors is a list argument (cat); None, numbers and integer arrays are passed on as they are.
 """
 from __future__ import annotations
