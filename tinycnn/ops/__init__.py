@@ -1,2 +1,2 @@
 """The differentiable operations, one file a family.  Names, arguments and defaults: torch's."""
-from . import basic, conv, norm
+from . import basic, conv
