@@ -1,0 +1,83 @@
+"""Imports may only point down this list.  A file that breaks the rule is named, with the import."""
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {                      # layer: the tinycnn layers it may import (itself always)
+    "kernels": set(),
+    "_checkout": set(),
+    "backend": {"kernels"},
+    "methods": {"backend"},
+    "autograd": {"backend", "methods"},
+    "random": set(),
+    "ops": {"autograd", "backend", "methods", "random"},
+    "gradcheck": {"autograd", "backend"},
+    "cases": {"autograd", "gradcheck", "methods", "models", "nn"},
+    "nn": {"autograd", "backend", "methods", "ops", "random"},
+    "optim": {"autograd", "backend"},
+    "data": set(),
+    "io": {"autograd", "backend"},
+    "models": {"autograd", "nn"},
+    "summary": {"autograd", "nn", "ops"},
+    "train": {"autograd", "backend", "data", "io", "models", "nn", "ops", "optim", "random"},
+    "cli": {"autograd", "backend", "cases", "data", "gradcheck", "io", "models", "nn", "random", "summary", "train"},
+    "__main__": {"cli"},
+}
+
+
+def layer(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def imports(path, module):
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[:len(package.split(".")) - node.level + 1] if node.level else []
+            yield from (".".join(filter(None, [*base, node.module, a.name])) for a in node.names)
+
+
+def named(path):
+    parts = ("tinycnn", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[1:] if parts[1] == "tinycnn" else parts).removesuffix(".__init__")
+
+
+FILES = {p: named(p) for folder in ("tinycnn", "kernels") for p in (ROOT / folder).rglob("*.py")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    me = layer(FILES[path])
+    if not me:
+        return                                                  # tinycnn/__init__.py may see everything
+    for name in imports(path, FILES[path]):
+        if name.startswith("tinycnn.") and layer(name) != me:
+            other = layer(name)
+            if other not in MAY_IMPORT and me in ("cases", "cli", "summary", "train"):
+                continue                                        # a name of tinycnn/__init__.py itself
+            assert other in MAY_IMPORT[me], f"{path.relative_to(ROOT)} ({me}) imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_read_can_run_code_and_devices_have_one_place(path):
+    source, name = path.read_text(), str(path.relative_to(ROOT))
+    tree = ast.parse(source)
+    called = {getattr(n.func, "id", getattr(n.func, "attr", None)) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    assert not called & {"eval", "exec", "extractall"}, name
+    assert not {n.split(".")[0] for n in imports(path, FILES[path])} & {"pickle", "marshal", "shelve"}, name
+    assert "allow_pickle=True" not in source and "shell=True" not in source, name
+    if not name.startswith("kernels") and name != "tinycnn/backend.py":
+        assert not re.search(r"import cupy|== .cupy.|device == ", source), f"{name} branches on the device"
+
+
+def test_no_asserts_guard_input():
+    """python -O removes them."""
+    for path in FILES:
+        found = [n.lineno for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Assert)]
+        assert not found, f"{path.relative_to(ROOT)}: assert in line {found}"
