@@ -1,0 +1,152 @@
+"""The words of the command line.  Imports nothing of the engine, so that --help is quick."""
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any, Callable
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+SCHEDULES = ("constant", "step", "multistep", "cosine", "onecycle", "plateau")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; the chosen verb arrives as args.verb = "module:function"."""
+    parser = argparse.ArgumentParser(
+        prog="tinycnn", description="Train, run and inspect convolutional networks on NumPy and Numba.",
+        epilog="exit codes: 0 done, 1 check failed, 2 wrong usage, 3 missing file, package or network, 130 Ctrl-C")
+    parser.add_argument("--version", action=_Version)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for add in (_train, _eval, _predict, _summary, _models, _data, _gradcheck, _doctor):
+        add(verbs)
+    return parser
+
+
+def _train(verbs: Any) -> None:
+    p = _verb(verbs, "train", "training:train", "train a model; with no argument, a small one on the embedded digits",
+              "Options that are not given come from the model's recipe.  Everything is written to a run folder: "
+              "config, metrics, curves, confusion matrix and a checkpoint that --resume goes on from, bit for bit.")
+    p.add_argument("model", nargs="?", metavar="MODEL", help="a name from `tinycnn models` (default: digits_net)")
+    p.add_argument("--data", metavar="NAME", help="a name from `tinycnn data` (default: the model's)")
+    p.add_argument("--data-dir", metavar="DIR", help="folder that holds the files of the data set")
+    p.add_argument("--epochs", type=_whole(1), metavar="N",
+                   help="passes over the training set; the schedule is laid out over all of them")
+    p.add_argument("--batch-size", type=_whole(1), metavar="N", help="images per step")
+    p.add_argument("--lr", type=_real, help="learning rate (the highest, for cosine and onecycle)")
+    p.add_argument("--optimizer", choices=OPTIMIZERS)
+    p.add_argument("--momentum", type=_real, help="of sgd and rmsprop")
+    p.add_argument("--weight-decay", type=_real, metavar="WD")
+    p.add_argument("--schedule", choices=SCHEDULES, help="how the learning rate falls")
+    p.add_argument("--warmup-epochs", type=_real, metavar="N", help="let the learning rate rise from 0 for N epochs")
+    p.add_argument("--label-smoothing", type=_real, metavar="E")
+    p.add_argument("--clip-norm", type=_real, metavar="X", help="scale gradients longer than X down to X; 0: never")
+    p.add_argument("--augment", metavar="WORDS", help="changes made to training images at random, joined by +: "
+                   "crop, flip, cutout, mixup; or none")
+    p.add_argument("--seed", type=_whole(0), metavar="N", help="of initial parameters, order and augmentation (0)")
+    p.add_argument("--dtype", choices=("float32", "float64"))
+    p.add_argument("--device", metavar="NAME", help="cpu or cuda")
+    p.add_argument("--out", metavar="DIR", help="run folder (default: runs/MODEL-DATA-N)")
+    p.add_argument("--resume", nargs="?", const=True, metavar="RUN",
+                   help="go on with the run in the folder RUN, or in --out's; its options are kept")
+    p.add_argument("--stop-after-epoch", type=_whole(1), metavar="N", help="stop there, to be resumed later")
+
+
+def _eval(verbs: Any) -> None:
+    p = _verb(verbs, "eval", "training:evaluate", "accuracy and loss of a trained model on its test set")
+    _run_options(p)
+    p.add_argument("--batch-size", type=_whole(1), metavar="N", default=256, help="images at a time (256)")
+
+
+def _predict(verbs: Any) -> None:
+    p = _verb(verbs, "predict", "predicting:predict", "the likeliest classes of images",
+              "An image file (PNG, JPEG, ...; needs Pillow) is scaled to the size the model was trained on and, if need "
+              "be, turned grey.  A .npy file holds one image (H, W), (C, H, W) or several (N, C, H, W), as floats "
+              "0..1 or bytes 0..255.")
+    _run_options(p)
+    p.add_argument("images", nargs="*", metavar="IMAGE", help="image or .npy files")
+    p.add_argument("--sample", type=_whole(1), metavar="N", help="the first N images of the test set, too")
+    p.add_argument("--top", type=_whole(1), metavar="N", default=3, help="how many classes to name (3)")
+    p.add_argument("--invert", action="store_true", help="swap black and white first: the digits are light on dark")
+
+
+def _run_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run", metavar="RUN", help="run folder of `tinycnn train`")
+    p.add_argument("--data-dir", metavar="DIR", help="folder that holds the files of the data set")
+    p.add_argument("--device", metavar="NAME", help="cpu or cuda (default: as trained)")
+
+
+def _summary(verbs: Any) -> None:
+    p = _verb(verbs, "summary", "inspecting:summary", "layers, shapes, parameters, MACs, memory of a model")
+    p.add_argument("model", metavar="MODEL", help="a name from `tinycnn models`")
+    p.add_argument("--input", type=_shape, metavar="N,C,H,W", help="shape of the input (default: the model's own)")
+    p.add_argument("--classes", type=_whole(1), metavar="N", help="size of the last layer (default: the model's own)")
+
+
+def _models(verbs: Any) -> None:
+    p = _verb(verbs, "models", "inspecting:models", "the models there are: parameters, MACs, paper, year")
+    p.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="as in file names: 'resnet*'")
+
+
+def _data(verbs: Any) -> None:
+    _verb(verbs, "data", "inspecting:data", "the data sets there are")
+
+
+def _gradcheck(verbs: Any) -> None:
+    p = _verb(verbs, "gradcheck", "checking:gradcheck", "every op's gradients against differences, first and second",
+              "Exit code 1 if any error is larger than its bound.")
+    p.add_argument("pattern", nargs="?", default="*", metavar="OP|MODEL", help="an op, a pattern of ops, or a model")
+
+
+def _doctor(verbs: Any) -> None:
+    _verb(verbs, "doctor", "checking:doctor", "versions, BLAS, threads, caches, GPU, and a self-test: for bug reports")
+
+
+# ---------------------------------------------------------------------------------------- details
+
+def _verb(verbs: Any, name: str, function: str, summary: str, more: str = "") -> argparse.ArgumentParser:
+    p = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.  {more}".strip())
+    p.set_defaults(verb=function)
+    p.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout")
+    p.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads to use (default: all)")
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return p
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Any, dest: str):
+        super().__init__(option_strings, dest, nargs=0, help="show the version and leave")
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        from .. import __version__
+        parser.exit(message=f"tinycnn {__version__}\n")
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return value
+    return whole
+
+
+def _real(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return value
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) != 4 or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"expected four whole numbers N,C,H,W such as 1,3,224,224, got {text!r}")
+    return shape
