@@ -3,6 +3,7 @@ offers the same names and signatures and agrees with it to rounding.  `__all__` 
 
 Letters: N images, C in-channels, O out-channels, G groups, H x W input, KH x KW kernel, OH x OW output.
 """
+from . import conv
+from .conv import *
 
-__all__ = [
-]
+__all__ = [*conv.__all__]
