@@ -1,0 +1,60 @@
+"""Softmax and cross-entropy over the rows of (M, C).
+
+    softmax(x)_c     = exp(x_c) / sum_k exp(x_k)          computed from x - max(x): exp never overflows
+    log_softmax(x)_c = x_c - log sum_k exp(x_k)
+
+Cross-entropy with label smoothing e (Szegedy et al. 2016, section 7) and class weights w, for the target class t:
+
+    loss = (1 - e) * -w_t logp_t  +  e/C * sum_c -w_c logp_c
+"""
+from ._xp import array_module
+
+__all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
+           "cross_entropy", "cross_entropy_backward"]
+
+
+def softmax(x):
+    """(M, C) -> (M, C), every row positive with sum 1."""
+    e = array_module(x).exp(x - x.max(1, keepdims=True, initial=-float("inf")))
+    return e / e.sum(1, keepdims=True)
+
+
+def softmax_backward(g, y):
+    """y * (g - sum(g * y)) for the softmax y."""
+    return y * (g - (g * y).sum(1, keepdims=True))
+
+
+def log_softmax(x):
+    """(M, C) -> (M, C), the logarithm of softmax, exact where softmax underflows."""
+    xp = array_module(x)
+    shifted = x - x.max(1, keepdims=True, initial=-float("inf"))
+    return shifted - xp.log(xp.exp(shifted).sum(1, keepdims=True))
+
+
+def log_softmax_backward(g, y):
+    """g - softmax * sum(g) for the log-softmax y."""
+    return g - array_module(g).exp(y) * g.sum(1, keepdims=True)
+
+
+def _one_hot_weights(logp, target, weight, ignore_index, label_smoothing):
+    """(M, C): how much of each -logp counts; rows to ignore are zero."""
+    xp, (M, C) = array_module(logp), logp.shape
+    w = xp.ones(C, logp.dtype) if weight is None else weight
+    kept = target != ignore_index
+    share = xp.tile(w * logp.dtype.type(label_smoothing / max(1, C)), (M, 1))
+    rows, classes = xp.arange(M)[kept], target[kept]
+    share[rows, classes] += logp.dtype.type(1 - label_smoothing) * w[classes]
+    return xp.where(kept[:, None], share, logp.dtype.type(0))
+
+
+def cross_entropy(x, target, weight, ignore_index, label_smoothing):
+    """Logits (M, C) and classes (M,) -> the weighted loss of each row (M,), and log-softmax (M, C)."""
+    xp, logp = array_module(x), log_softmax(x)
+    share = _one_hot_weights(logp, target, weight, ignore_index, label_smoothing)
+    return -(xp.where(share == 0, x.dtype.type(0), share * logp)).sum(1), logp
+
+
+def cross_entropy_backward(g, logp, target, weight, ignore_index, label_smoothing):
+    """The gradient of the logits for the gradients g (M,) of the rows' losses: softmax * sum(share) - share."""
+    share = _one_hot_weights(logp, target, weight, ignore_index, label_smoothing)
+    return g[:, None] * (array_module(g).exp(logp) * share.sum(1, keepdims=True) - share)
