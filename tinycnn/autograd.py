@@ -107,10 +107,11 @@ class Node:
         for t, version, content in stamped:
             if t._version != version or fingerprint(t._data) != content:
                 what = "the output" if t is y else "an input"
+                how = f"version {t._version}, saved at {version}" if t._version != version else "its values differ"
                 raise RuntimeError(
                     f"backward: {what} of {self.name}() (shape {t.shape}, {t.dtype}) was changed in place after it was "
-                    f"saved (version {t._version}, saved at {version}): its gradient would be wrong; change a copy "
-                    "(x = x + 1 instead of x += 1, x.clone()), or call backward() first")
+                    f"saved ({how}): the gradient would be wrong; change a copy (x = x + 1 instead of x += 1, "
+                    "x.clone()), or call backward() first")
 
     def free(self):
         self.parents, self.vjps, self.saved, self.output = (), None, (), None
@@ -291,7 +292,8 @@ def op(function: Callable) -> Callable[..., Tensor]:
         if kwargs:
             args = _positional(name, parameters, args, kwargs)
         args = [Tensor(a) if isinstance(a, np.ndarray) else a for a in args]
-        data, vjps = function(*args)
+        with np.errstate(all="ignore"):              # inf and nan are values here, not events
+            data, vjps = function(*args)
         out = Tensor(data)
         if vjps is not None and _mode.recording:
             inputs = args[0] if isinstance(args[0], (list, tuple)) else args

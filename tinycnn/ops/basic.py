@@ -126,8 +126,7 @@ def mul(input, other):
 def div(input, other):
     """input / other, elementwise with broadcasting; integers give float32.  As torch.div."""
     x, y = operands("div", input, other)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        quotient = x / y
+    quotient = x / y
     if not any(getattr(a, "dtype", _DEFAULT_FLOAT).kind == "f" for a in (x, y)):
         quotient = quotient.astype(_DEFAULT_FLOAT)
     return quotient, (

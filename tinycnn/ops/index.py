@@ -1,0 +1,212 @@
+"""Picking elements by position, and its adjoint: adding them back where they came from.
+
+Picking the same element twice adds its gradients up.  All of it rests on two ops that are each other's adjoint:
+
+    getitem(x, index)               x[index]
+    _scatter_into(g, index, shape)  zeros of `shape`, then += g at index, repeated positions adding up
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..autograd import Tensor, op
+from ..backend import array_module
+from ..methods import FUNCTIONS, function
+from .basic import reshape, to_dtype
+from .math import _select
+from .reduce import one_axis
+
+
+class _Index:
+    """An index with its tensors turned into arrays; `basic` if it makes a view, in which nothing repeats."""
+
+    def __init__(self, index):
+        parts = index if isinstance(index, tuple) else (index,)
+        self.parts = tuple(_plain(p) for p in parts)
+        self.basic = all(not hasattr(p, "dtype") or (p.ndim == 0 and p.dtype.kind in "iu") for p in self.parts)
+
+
+def _plain(part):
+    if isinstance(part, Tensor):
+        part = part.data
+    if isinstance(part, (list, range)):
+        part = np.asarray(part)
+        part = part.astype(np.int64) if not part.size else part
+    if hasattr(part, "dtype") and part.dtype.kind not in "iub":
+        raise IndexError(f"getitem: an index must be integers or booleans, got {part.dtype}")
+    if isinstance(part, slice) and (part.step or 1) < 0:
+        raise ValueError("getitem: a slice's step must be positive: use flip for the reverse order")
+    return part
+
+
+@function
+def getitem(input, index):
+    """input[index]: ints, slices, None, ..., boolean masks, integer arrays or tensors, mixed as NumPy mixes them.
+
+    Raises IndexError for an index out of range or too many of them, ValueError for a negative step.
+    As torch.Tensor.__getitem__.
+    """
+    return _getitem(input, index if isinstance(index, _Index) else _Index(index))
+
+
+@op
+def _getitem(input, index):
+    x = input.data
+    try:
+        y = x[index.parts]
+    except IndexError as error:
+        raise IndexError(f"getitem: {error} (shape {x.shape})") from None
+    shape = x.shape
+    return y, (lambda g: _scatter_into(g, index, shape),)
+
+
+@op
+def _scatter_into(g, index, shape):
+    xp = array_module(g.data)
+    out = xp.zeros(shape, g.dtype)
+    if index.basic:
+        out[index.parts] = g.data
+    else:
+        xp.add.at(out, index.parts, g.data)
+    return out, (lambda gg: _getitem(gg, index),)
+
+
+# ---------------------------------------------------------------------------------------- along one dimension
+
+def integers(name, index):
+    """An index tensor or array as an integer array.  Raises TypeError for anything else."""
+    a = index.data if isinstance(index, Tensor) else np.asarray(index)
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"{name}: the index must be integers, got {a.dtype}")
+    return a
+
+
+@function
+def index_select(input, dim, index):
+    """The slices at `index` (a vector of ints) along dim.  As torch.index_select."""
+    axis, at = one_axis("index_select", input, dim), integers("index_select", index)
+    if at.ndim > 1:
+        raise ValueError(f"index_select: the index must be a vector, got shape {at.shape}")
+    if not input.ndim:
+        return getitem(reshape(input, (1,)), int(at.reshape(-1)[0]))
+    return getitem(input, (slice(None),) * axis + (at.reshape(-1),))
+
+
+def _grid(name, input, axis, index):
+    """The full integer index that picks, for every position of `index`, that entry along the axis."""
+    if index.ndim != max(input.ndim, 1):
+        raise ValueError(f"{name}: the index has shape {index.shape}, the input {input.shape}: they need as many "
+                         "dimensions")
+    for d in range(input.ndim):
+        if d != axis and index.shape[d] > input.shape[d]:
+            raise ValueError(f"{name}: the index, {index.shape}, is larger than the input, {input.shape}, in "
+                             f"dimension {d}")
+    n = input.shape[axis]
+    if index.size and (index.min() < 0 or index.max() >= n):
+        raise IndexError(f"{name}: index {int(index.max() if index.max() >= n else index.min())} is out of range for "
+                         f"dim {axis} of shape {input.shape}: expected 0..{n - 1}")
+    xp = array_module(index)
+    return tuple(index if d == axis else xp.arange(k).reshape((-1,) + (1,) * (index.ndim - 1 - d))
+                 for d, k in enumerate(index.shape))
+
+
+@function
+def gather(input, dim, index):
+    """out[i, j] = input[index[i, j], j] for dim 0, and so on.  As torch.gather."""
+    axis, at = one_axis("gather", input, dim), integers("gather", index)
+    if not input.ndim:
+        return reshape(getitem(reshape(input, (1,)), at.reshape(-1)), at.shape)
+    return getitem(input, _grid("gather", input, axis, at))
+
+
+@function
+def take_along_dim(input, indices, dim=None):
+    """gather whose index broadcasts against the input; dim None: the flattened input.  As torch.take_along_dim."""
+    at = integers("take_along_dim", indices)
+    if dim is None:
+        return getitem(reshape(input, (-1,)), at.reshape(-1))
+    axis = one_axis("take_along_dim", input, dim)
+    shape = tuple(k if d == axis else max(k, n) for d, (k, n) in enumerate(zip(at.shape, input.shape)))
+    wide = tuple(n if d == axis else max(k, n) for d, (k, n) in enumerate(zip(at.shape, input.shape)))
+    return gather(FUNCTIONS["broadcast_to"](input, wide), axis, array_module(at).broadcast_to(at, shape))
+
+
+@function
+def scatter_add(input, dim, index, src):
+    """input with src added at the positions gather would read.  As torch.scatter_add."""
+    axis, at = one_axis("scatter_add", input, dim), integers("scatter_add", index)
+    grid = _Index(_grid("scatter_add", input, axis, at))
+    part = getitem(src, tuple(slice(0, k) for k in at.shape))
+    return FUNCTIONS["add"](input, _scatter_into(part, grid, input.shape))
+
+
+@function
+def scatter(input, dim, index, src):
+    """input with src (a tensor or a number) written at the positions gather would read.  As torch.scatter."""
+    axis, at = one_axis("scatter", input, dim), integers("scatter", index)
+    grid = _Index(_grid("scatter", input, axis, at))
+    hit = np.zeros(input.shape, bool)
+    hit[grid.parts] = True
+    if isinstance(src, (int, float)):
+        return _select(float(src) if input.dtype.kind == "f" else src, input, Tensor(hit))
+    # Of positions written more than once the last one wins, and alone receives the gradient.
+    winner = np.full(input.shape, -1, np.int64)
+    winner[grid.parts] = np.arange(at.size).reshape(at.shape)
+    part = reshape(getitem(src, tuple(slice(0, k) for k in at.shape)), (-1,))
+    written = reshape(getitem(part, np.maximum(winner, 0).reshape(-1)), input.shape)
+    return _select(written, input, Tensor(hit))
+
+
+# ---------------------------------------------------------------------------------------- by a mask
+
+def _mask(name, mask):
+    m = mask.data if isinstance(mask, Tensor) else np.asarray(mask)
+    if m.dtype != np.bool_:
+        raise TypeError(f"{name}: the mask must be boolean, got {m.dtype}: compare, e.g. x > 0")
+    return m
+
+
+@function
+def masked_fill(input, mask, value):
+    """value (a number or a tensor of one element) where the mask holds, input elsewhere.  As torch.masked_fill."""
+    m = _mask("masked_fill", mask)
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ValueError(f"masked_fill: value must have no dimensions, got shape {value.shape}")
+        value = to_dtype(value, input.dtype)
+    return _select(value, input, Tensor(m))
+
+
+@function
+def masked_select(input, mask):
+    """The elements where the mask holds, as a vector; the two broadcast.  As torch.masked_select."""
+    m = _mask("masked_select", mask)
+    shape = np.broadcast_shapes(input.shape, m.shape)
+    return getitem(FUNCTIONS["broadcast_to"](input, shape), np.broadcast_to(m, shape))
+
+
+@op
+def nonzero(input):
+    """(how many, ndim): the positions of the nonzero elements, int64.  As torch.nonzero."""
+    xp = array_module(input.data)
+    if not input.ndim:
+        return xp.zeros((int(bool(input.data)), 0), np.int64), None
+    return xp.stack(input.data.nonzero(), 1), None
+
+
+@function
+def one_hot(tensor, num_classes=-1):
+    """(...) of classes -> (..., num_classes) of zeros and a one, int64; by default as many classes as needed.
+
+    Raises ValueError for a class below 0 or not below num_classes.  As torch.nn.functional.one_hot.
+    """
+    labels = integers("one_hot", tensor)
+    if num_classes == -1:
+        if not labels.size:
+            raise ValueError("one_hot: num_classes must be given for an empty tensor")
+        num_classes = int(labels.max()) + 1
+    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+        raise ValueError(f"one_hot: classes lie in {int(labels.min())}..{int(labels.max())}, expected "
+                         f"0..{num_classes - 1}")
+    xp = array_module(labels)
+    return Tensor((labels[..., None] == xp.arange(num_classes)).astype(np.int64))

@@ -1,0 +1,159 @@
+"""Products of vectors and matrices under torch's names; all end in `matmul`."""
+from __future__ import annotations
+
+import string
+
+from ..autograd import Tensor
+from ..methods import function
+from .basic import matmul, mul, permute, reshape
+from .reduce import sum
+
+
+def _expect(name, *pairs):
+    for t, ndim in pairs:
+        if t.ndim != ndim:
+            raise ValueError(f"{name}: expected {ndim} dimensions, got shape {t.shape}: use matmul, which broadcasts")
+
+
+@function
+def mm(input, mat2):
+    """(A, K) @ (K, B) -> (A, B).  As torch.mm."""
+    _expect("mm", (input, 2), (mat2, 2))
+    return matmul(input, mat2)
+
+
+@function
+def bmm(input, mat2):
+    """(N, A, K) @ (N, K, B) -> (N, A, B).  As torch.bmm."""
+    _expect("bmm", (input, 3), (mat2, 3))
+    if input.shape[0] != mat2.shape[0]:
+        raise ValueError(f"bmm: {input.shape} and {mat2.shape} hold different numbers of matrices")
+    return matmul(input, mat2)
+
+
+@function
+def mv(input, vec):
+    """(A, K) @ (K,) -> (A,).  As torch.mv."""
+    _expect("mv", (input, 2), (vec, 1))
+    return matmul(input, vec)
+
+
+@function
+def dot(input, tensor):
+    """(K,) . (K,) -> ().  As torch.dot."""
+    _expect("dot", (input, 1), (tensor, 1))
+    return matmul(input, tensor)
+
+
+@function
+def outer(input, vec2):
+    """(A,), (B,) -> (A, B) of all products.  As torch.outer."""
+    _expect("outer", (input, 1), (vec2, 1))
+    return mul(reshape(input, (-1, 1)), vec2)
+
+
+# ---------------------------------------------------------------------------------------- einsum
+
+@function
+def einsum(equation, *operands):
+    """Sums of products named by letters: einsum("nij,njk->nik", x, y) is a batch of matrix products.
+
+    A letter that the result lacks is summed over; one that an operand has twice is its diagonal; "..." stands for
+    dimensions that broadcast.  Without "->" the result has the letters that occur once, in alphabetical order.
+    Raises ValueError for letters and shapes that do not fit.  As torch.einsum.
+    """
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = operands[0]
+    operands = [t if isinstance(t, Tensor) else Tensor(t) for t in operands]
+    terms, result = _parse(equation, operands)
+    sizes = _sizes(equation, terms, operands)
+    parts = [_diagonals(t, term) for t, term in zip(operands, terms)]
+    total, letters = parts[0]
+    for k, (t, theirs) in enumerate(parts[1:], 1):
+        later = set("".join(terms[k + 1:])) | set(result)
+        total, letters = _contract(total, letters, t, theirs, later, sizes)
+    total = sum(total, [i for i, c in enumerate(letters) if c not in result]) if set(letters) - set(result) else total
+    letters = [c for c in letters if c in result]
+    return permute(total, [letters.index(c) for c in result]) if len(result) > 1 else total
+
+
+def _parse(equation, operands):
+    """Terms and result with every "..." written out in letters that the equation does not use."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, got {len(operands)}")
+    spare = [c for c in string.ascii_letters if c not in equation]
+    most = max(t.ndim - len(term.replace("...", "")) for t, term in zip(operands, terms))
+    if min(t.ndim - len(term.replace("...", "")) for t, term in zip(operands, terms)) < 0:
+        raise ValueError(f"einsum: {equation!r} has more letters than dimensions in {[t.shape for t in operands]}")
+    dots = "".join(spare[:most])
+
+    def written(term, ndim):
+        extra = ndim - len(term.replace("...", ""))
+        if extra and "..." not in term:
+            raise ValueError(f"einsum: term {term!r} of {equation!r} does not name all {ndim} dimensions")
+        return term.replace("...", dots[len(dots) - extra:])
+    terms = [written(term, t.ndim) for term, t in zip(terms, operands)]
+    if arrow:
+        result = right.replace("...", dots)
+    else:
+        every = "".join(terms)
+        result = dots + "".join(sorted(c for c in set(every) - set(dots) if every.count(c) == 1))
+    if len(set(result)) != len(result) or set(result) - set("".join(terms)):
+        raise ValueError(f"einsum: the result {result!r} of {equation!r} repeats a letter or has one no operand has")
+    return terms, result
+
+
+def _sizes(equation, terms, operands):
+    sizes: dict[str, int] = {}
+    for term, t in zip(terms, operands):
+        for c, n in zip(term, t.shape):
+            if sizes.setdefault(c, n) not in (n, 1) and n != 1:
+                raise ValueError(f"einsum: {c!r} in {equation!r} is {sizes[c]} in one operand and {n} in another")
+            sizes[c] = max(sizes[c], n)
+    return sizes
+
+
+def _diagonals(t, term):
+    """Letters an operand has twice replaced by its diagonal."""
+    from .shape import diagonal
+    letters = list(term)
+    for c in dict.fromkeys(term):
+        while letters.count(c) > 1:
+            i = letters.index(c)
+            j = letters.index(c, i + 1)
+            t = diagonal(t, 0, i, j)
+            letters = [k for n, k in enumerate(letters) if n not in (i, j)] + [c]
+    return t, letters
+
+
+def _contract(x, xs, y, ys, later, sizes):
+    """The product of two operands, summed over the letters nobody needs later: one batched matrix product."""
+    from .shape import expand
+    x, xs = _sum_alone(x, xs, set(ys) | later)
+    y, ys = _sum_alone(y, ys, set(xs) | later)
+    batch = [c for c in xs if c in ys and c in later]
+    inner = [c for c in xs if c in ys and c not in later]
+    rows, columns = [c for c in xs if c not in ys], [c for c in ys if c not in xs]
+
+    def arranged(t, letters, *groups):
+        order = [c for group in groups for c in group]
+        t = permute(t, [letters.index(c) for c in order]) if order else t
+        t = expand(t, *[sizes[c] if c in batch + inner else n for c, n in zip(order, t.shape)])
+        return reshape(t, [_volume(group, sizes) for group in groups])
+    product = matmul(arranged(x, xs, batch, rows, inner), arranged(y, ys, batch, inner, columns))
+    letters = [*batch, *rows, *columns]
+    return reshape(product, [sizes[c] for c in letters]), letters
+
+
+def _sum_alone(t, letters, needed):
+    alone = [i for i, c in enumerate(letters) if c not in needed]
+    return (sum(t, alone) if alone else t), [c for c in letters if c in needed]
+
+
+def _volume(letters, sizes):
+    n = 1
+    for c in letters:
+        n *= sizes[c]
+    return n

@@ -1,0 +1,397 @@
+"""Elementwise functions, comparisons and selection.
+
+Where a function has a kink or a pole, its derivative there is torch's: abs'(0) = 0, equal operands of maximum share
+the gradient, a clamped value at its bound still passes it.  nan and inf go through as IEEE 754 says, without warnings.
+"""
+from __future__ import annotations
+
+from math import log as _log
+from math import pi, sqrt as _sqrt
+
+import numpy as np
+
+from ..autograd import Tensor, op
+from ..backend import array_module, kernels
+from ..methods import FUNCTIONS, function
+from .basic import add, div, mul, neg, operands, sub, sum_to
+
+
+def floating(x):
+    """The array of a tensor, integers as float32."""
+    return x.data if x.data.dtype.kind == "f" else x.data.astype(np.float32)
+
+
+def zero(g):
+    """A gradient of zeros, shaped as g."""
+    return Tensor(array_module(g.data).zeros_like(g.data))
+
+
+# ---------------------------------------------------------------------------------------- exponentials and roots
+
+@op
+def exp(input):
+    """e to the input.  As torch.exp."""
+    return array_module(input.data).exp(floating(input)), (lambda g, y: mul(g, y),)
+
+
+@op
+def expm1(input):
+    """exp(input) - 1, exact near 0.  As torch.expm1."""
+    return array_module(input.data).expm1(floating(input)), (lambda g, y: mul(g, add(y, 1)),)
+
+
+@op
+def log(input):
+    """The natural logarithm; nan below 0.  As torch.log."""
+    return array_module(input.data).log(floating(input)), (lambda g: div(g, input),)
+
+
+@op
+def log2(input):
+    """The logarithm to base 2.  As torch.log2."""
+    return array_module(input.data).log2(floating(input)), (lambda g: div(g, mul(input, _log(2))),)
+
+
+@op
+def log10(input):
+    """The logarithm to base 10.  As torch.log10."""
+    return array_module(input.data).log10(floating(input)), (lambda g: div(g, mul(input, _log(10))),)
+
+
+@op
+def log1p(input):
+    """log(1 + input), exact near 0.  As torch.log1p."""
+    return array_module(input.data).log1p(floating(input)), (lambda g: div(g, add(input, 1)),)
+
+
+@op
+def sqrt(input):
+    """The square root; nan below 0.  As torch.sqrt."""
+    return array_module(input.data).sqrt(floating(input)), (lambda g, y: div(g, mul(y, 2)),)
+
+
+@op
+def rsqrt(input):
+    """1 / sqrt(input).  As torch.rsqrt."""
+    y = 1 / array_module(input.data).sqrt(floating(input))
+    return y, (lambda g, y: mul(mul(g, -0.5), mul(y, mul(y, y))),)
+
+
+@op
+def square(input):
+    """input * input.  As torch.square."""
+    return input.data * input.data, (lambda g: mul(g, mul(input, 2)),)
+
+
+@op
+def reciprocal(input):
+    """1 / input.  As torch.reciprocal."""
+    return 1 / floating(input), (lambda g, y: neg(mul(g, mul(y, y))),)
+
+
+@op
+def pow(input, exponent):
+    """input ** exponent; either may be a number.  As torch.pow.
+
+    Gradients at 0 as torch's: none for an exponent of 0, none for the exponent where input is 0 and exponent >= 0.
+    """
+    x, y = operands("pow", input, exponent)
+    return x ** y, (
+        lambda g: sum_to(_pow_base(g, input, exponent), input.shape),
+        lambda g, z: sum_to(_pow_exponent(g, z, input, exponent), exponent.shape))
+
+
+def _pow_base(g, x, e):
+    if not isinstance(e, Tensor):
+        return zero(g) if e == 0 else mul(g, mul(pow(x, e - 1), e))
+    return where(e.data == 0, 0.0, mul(g, mul(e, pow(x, sub(e, 1)))))
+
+
+def _pow_exponent(g, z, x, e):
+    if not isinstance(x, Tensor):
+        return where(e.data >= 0, 0.0, mul(g, mul(z, -np.inf))) if x == 0 else mul(g, mul(z, _log(x)))
+    return where((x.data == 0) & (e.data >= 0), 0.0, mul(g, mul(z, log(x))))
+
+
+# ---------------------------------------------------------------------------------------- circular and sigmoid
+
+@op
+def sin(input):
+    """The sine of radians.  As torch.sin."""
+    return array_module(input.data).sin(floating(input)), (lambda g: mul(g, cos(input)),)
+
+
+@op
+def cos(input):
+    """The cosine of radians.  As torch.cos."""
+    return array_module(input.data).cos(floating(input)), (lambda g: neg(mul(g, sin(input))),)
+
+
+@op
+def tan(input):
+    """The tangent of radians.  As torch.tan."""
+    return array_module(input.data).tan(floating(input)), (lambda g, y: mul(g, add(mul(y, y), 1)),)
+
+
+@op
+def tanh(input):
+    """The hyperbolic tangent.  As torch.tanh."""
+    return array_module(input.data).tanh(floating(input)), (lambda g, y: mul(g, sub(1, mul(y, y))),)
+
+
+@op
+def sigmoid(input):
+    """1 / (1 + exp(-input)); never overflows.  As torch.sigmoid."""
+    xp, x = array_module(input.data), floating(input)
+    e = xp.exp(-xp.abs(x))                           # in (0, 1]
+    return xp.where(x >= 0, x.dtype.type(1), e) / (1 + e), (lambda g, y: mul(g, mul(y, sub(1, y))),)
+
+
+@op
+def erf(input):
+    """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to input.  As torch.erf."""
+    x = floating(input)
+    return kernels(x).erf(x), (lambda g: mul(g, mul(exp(neg(mul(input, input))), 2 / _sqrt(pi))),)
+
+
+# ---------------------------------------------------------------------------------------- piecewise
+
+@op
+def abs(input):
+    """The absolute value.  As torch.abs."""
+    return array_module(input.data).abs(input.data), (lambda g: mul(g, sign(input)),)
+
+
+@op
+def sign(input):
+    """-1, 0 or 1.  As torch.sign."""
+    return array_module(input.data).sign(input.data), (zero,)
+
+
+@op
+def floor(input):
+    """The largest integer that is not larger.  As torch.floor."""
+    return array_module(input.data).floor(input.data), (zero,)
+
+
+@op
+def ceil(input):
+    """The smallest integer that is not smaller.  As torch.ceil."""
+    return array_module(input.data).ceil(input.data), (zero,)
+
+
+@op
+def trunc(input):
+    """The integer towards zero.  As torch.trunc."""
+    return array_module(input.data).trunc(input.data), (zero,)
+
+
+@op
+def round(input, decimals=0):
+    """The nearest number with so many decimals, halves to even.  As torch.round."""
+    return array_module(input.data).round(input.data, decimals), (zero,)
+
+
+@op
+def maximum(input, other):
+    """The larger of the two, elementwise; nan if either is.  As torch.maximum."""
+    x, y = operands("maximum", input, other)
+    return array_module(_array_of(x, y)).maximum(x, y), _shared(input, other, lambda a, b: a > b)
+
+
+@op
+def minimum(input, other):
+    """The smaller of the two, elementwise; nan if either is.  As torch.minimum."""
+    x, y = operands("minimum", input, other)
+    return array_module(_array_of(x, y)).minimum(x, y), _shared(input, other, lambda a, b: a < b)
+
+
+def _array_of(x, y):
+    return x if hasattr(x, "dtype") else y
+
+
+def _shared(input, other, wins):
+    """vjps that give the gradient to the operand that wins, half to each of equals."""
+    def part(g, mine, theirs):
+        x, y = (t.data if isinstance(t, Tensor) else t for t in (mine, theirs))
+        share = wins(x, y) + (x == y) * 0.5
+        return sum_to(mul(g, Tensor(share.astype(g.dtype))), mine.shape)
+    return lambda g: part(g, input, other), lambda g: part(g, other, input)
+
+
+@op
+def clamp(input, min=None, max=None):
+    """input, not below min and not above max: numbers, tensors or None.  As torch.clamp.
+
+    Raises ValueError if neither bound is given.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: give min, max or both")
+    x = input.data
+    low, high = (_bound(b, x) for b in (min, max))
+    xp = array_module(x)
+    y = x if low is None else xp.maximum(x, low)
+    y = y if high is None else xp.minimum(y, high)
+
+    def passes(g):
+        inside = xp.ones(y.shape, bool)
+        for b, fits in ((low, lambda b: x >= b), (high, lambda b: x <= b)):
+            inside = inside if b is None else inside & fits(b)
+        return sum_to(where(inside, g, 0.0), input.shape)
+
+    def at_low(g):
+        return sum_to(where((x < low) & (True if high is None else low < high), g, 0.0), min.shape)
+
+    def at_high(g):
+        return sum_to(where((x > high) | (False if low is None else high < low), g, 0.0), max.shape)
+    return y, (passes, at_low, at_high)
+
+
+def _bound(b, x):
+    b = b.data if isinstance(b, Tensor) else b
+    return b if b is None or isinstance(b, (int, float)) or b.ndim else b.astype(x.dtype)
+
+
+@function
+def clip(input, min=None, max=None):
+    """Another name of clamp.  As torch.clip."""
+    return clamp(input, min, max)
+
+
+@op
+def remainder(input, other):
+    """input - other * floor(input / other): the sign is other's.  As torch.remainder."""
+    x, y = operands("remainder", input, other)
+    return x % y, (
+        lambda g: sum_to(g, input.shape),
+        lambda g: sum_to(neg(mul(g, Tensor(x // y))), other.shape))
+
+
+@op
+def floor_divide(input, other):
+    """floor(input / other).  As torch.floor_divide."""
+    x, y = operands("floor_divide", input, other)
+    return x // y, None
+
+
+@function
+def lerp(input, end, weight):
+    """input + weight * (end - input).  As torch.lerp."""
+    return add(input, mul(weight, sub(end, input)))
+
+
+# ---------------------------------------------------------------------------------------- selection
+
+@op
+def _select(input, other, condition):
+    """input where the boolean tensor `condition` holds, other elsewhere."""
+    x, y = operands("where", input, other)
+    return array_module(condition.data).where(condition.data, x, y), (
+        lambda g: sum_to(_select(g, 0.0, condition), input.shape),
+        lambda g: sum_to(_select(0.0, g, condition), other.shape))
+
+
+@function
+def where(condition, input=None, other=None):
+    """input where condition holds, other elsewhere; the three broadcast.  With condition alone: its nonzero indices.
+
+    Raises TypeError if condition is not boolean.  As torch.where.
+    """
+    condition = condition if isinstance(condition, Tensor) else Tensor(np.asarray(condition))
+    if input is None and other is None:
+        return tuple(Tensor(i) for i in condition.data.nonzero())
+    if condition.dtype not in (np.bool_, np.uint8):
+        raise TypeError(f"where: the condition must be boolean, got {condition.dtype}: compare, e.g. x > 0")
+    if not any(hasattr(v, "dtype") for v in (input, other)):
+        input = Tensor(input)                        # two Python numbers: the result has the dtype of a tensor of them
+    return _select(input, other, condition if condition.dtype == np.bool_ else Tensor(condition.data.astype(bool)))
+
+
+# ---------------------------------------------------------------------------------------- comparisons
+
+def _comparison(name, compare):
+    def call(input, other):
+        x, y = operands(name, input, other)
+        return compare(x, y), None
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = f"Elementwise comparison, booleans.  As torch.{name}."
+    return op(call)
+
+
+eq = _comparison("eq", lambda x, y: x == y)
+ne = _comparison("ne", lambda x, y: x != y)
+lt = _comparison("lt", lambda x, y: x < y)
+le = _comparison("le", lambda x, y: x <= y)
+gt = _comparison("gt", lambda x, y: x > y)
+ge = _comparison("ge", lambda x, y: x >= y)
+
+
+def _logical(name, combine):
+    def call(input, other):
+        x, y = (v.data if isinstance(v, Tensor) else v for v in (input, other))
+        return combine(array_module(_array_of(x, y)))(x, y), None
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = f"Elementwise, nonzero counts as true.  As torch.{name}."
+    return op(call)
+
+
+logical_and = _logical("logical_and", lambda xp: xp.logical_and)
+logical_or = _logical("logical_or", lambda xp: xp.logical_or)
+logical_xor = _logical("logical_xor", lambda xp: xp.logical_xor)
+
+
+@op
+def logical_not(input):
+    """True where input is zero.  As torch.logical_not."""
+    return array_module(input.data).logical_not(input.data), None
+
+
+@op
+def isnan(input):
+    """True where input is nan.  As torch.isnan."""
+    return array_module(input.data).isnan(input.data), None
+
+
+@op
+def isinf(input):
+    """True where input is inf or -inf.  As torch.isinf."""
+    return array_module(input.data).isinf(input.data), None
+
+
+@op
+def isfinite(input):
+    """True where input is neither inf nor nan.  As torch.isfinite."""
+    return array_module(input.data).isfinite(input.data), None
+
+
+@op
+def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
+    """nan, inf and -inf replaced by numbers (by default 0 and the largest and smallest).  As torch.nan_to_num."""
+    x, xp = input.data, array_module(input.data)
+    y = xp.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+    return y, (lambda g: _select(g, 0.0, Tensor(xp.isfinite(x))),)
+
+
+@op
+def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """|input - other| <= atol + rtol * |other|.  As torch.isclose."""
+    x, y = operands("isclose", input, other)
+    return array_module(x).isclose(x, y, rtol, atol, equal_nan), None
+
+
+@function
+def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether isclose holds everywhere; a Python bool.  As torch.allclose."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).data.all())
+
+
+@function
+def equal(input, other):
+    """Whether both have the same shape and elements; a Python bool.  As torch.equal."""
+    return input.shape == other.shape and bool((input.data == other.data).all())
+
+
+for _alias, _of in (("subtract", sub), ("multiply", mul), ("divide", div)):
+    FUNCTIONS[_alias] = _of

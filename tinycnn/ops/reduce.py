@@ -1,0 +1,348 @@
+"""Reductions: over all elements, or over the dimensions `dim` (an int or several), kept as sizes of 1 by `keepdim`."""
+from __future__ import annotations
+
+from math import prod as _product
+from typing import NamedTuple
+
+import numpy as np
+
+from ..autograd import Tensor, op
+from ..backend import array_module
+from ..methods import function
+from .basic import add, broadcast_to, div, mul, reshape, sub, sum_to
+from .math import _select, abs, exp, floating, log, pow, sign, sqrt, zero
+
+
+class ValuesIndices(NamedTuple):
+    """What max, min, sort and topk along a dimension return."""
+    values: Tensor
+    indices: Tensor
+
+
+def axes_of(name, x, dim):
+    """dim (int, several, or None for all) -> a tuple of non-negative ints.  Raises IndexError, ValueError."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not len(dim)):
+        return tuple(range(x.ndim))
+    dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+    n = max_(x.ndim, 1)
+    for d in dims:
+        if not -n <= d < n:
+            raise IndexError(f"{name}: dim {d} is out of range for shape {x.shape}: expected {-n} to {n - 1}")
+    axes = tuple(int(d) % n for d in dims)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name}: dim {dim} names a dimension twice")
+    return axes if x.ndim else ()
+
+
+def max_(a, b):
+    return a if a > b else b
+
+
+def one_axis(name, x, dim):
+    """One dim -> a non-negative int."""
+    if not isinstance(dim, (int, np.integer)):
+        raise TypeError(f"{name}: dim must be one int, got {dim!r}")
+    axes = axes_of(name, x, int(dim))
+    return axes[0] if axes else 0
+
+
+def _kept(x, axes):
+    """The shape of x with the axes kept as sizes of 1."""
+    return tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+
+
+def _spread(t, x, axes):
+    """A reduced tensor over the shape of x again."""
+    return broadcast_to(reshape(t, _kept(x, axes)), x.shape)
+
+
+def _cast(x, dtype):
+    return x if dtype is None else x.astype(dtype)
+
+
+# ---------------------------------------------------------------------------------------- sums and means
+
+@op
+def sum(input, dim=None, keepdim=False, dtype=None):
+    """The sum; integers and booleans in int64.  As torch.sum."""
+    x, axes = _cast(input.data, dtype), axes_of("sum", input, dim)
+    x = x.astype(np.int64) if x.dtype.kind in "bui" else x
+    return x.sum(axes, keepdims=keepdim), (lambda g: _spread(g, input, axes),)
+
+
+@function
+def mean(input, dim=None, keepdim=False, dtype=None):
+    """The mean; nan of nothing.  Raises TypeError for integers.  As torch.mean."""
+    if dtype is None and input.dtype.kind != "f":
+        raise TypeError(f"mean: the input must be floating point, got {input.dtype}: use x.float().mean()")
+    axes = axes_of("mean", input, dim)
+    return div(sum(input, dim, keepdim, dtype), _product([input.shape[a] for a in axes]))
+
+
+@op
+def prod(input, dim=None, keepdim=False, dtype=None):
+    """The product; the gradient is right where elements are zero.  As torch.prod."""
+    x, axes = _cast(input.data, dtype), axes_of("prod", input, dim)
+    x = x.astype(np.int64) if x.dtype.kind in "bui" else x
+    return x.prod(axes, keepdims=keepdim), (
+        lambda g: mul(_spread(g, input, axes), _product_of_others(input, axes)),)
+
+
+def _product_of_others(x, axes):
+    """At each element, the product of all others along the axes: of those before it and those after it."""
+    from .shape import flip, movedim
+    order = [i for i in range(x.ndim) if i not in axes]
+    moved = movedim(x, axes, tuple(range(len(order), x.ndim)))
+    lead = moved.shape[:len(order)]
+    rows = reshape(moved, (*lead, _product([x.shape[a] for a in axes])))
+    before = _exclusive_products(rows)
+    after = flip(_exclusive_products(flip(rows, (-1,))), (-1,))
+    return movedim(reshape(mul(before, after), moved.shape), tuple(range(len(order), x.ndim)), axes)
+
+
+def _exclusive_products(rows):
+    """(..., n): at k the product of elements 0 .. k-1."""
+    from .shape import cat, narrow
+    n = rows.shape[-1]
+    ones = Tensor(array_module(rows.data).ones((*rows.shape[:-1], min_(n, 1)), rows.dtype))
+    return cumprod(cat([ones, narrow(rows, -1, 0, max_(n - 1, 0))], -1), -1)
+
+
+def min_(a, b):
+    return a if a < b else b
+
+
+@function
+def var(input, dim=None, correction=1, keepdim=False, unbiased=None):
+    """The variance, divided by n - correction (unbiased=False: by n).  As torch.var."""
+    if isinstance(dim, bool):                        # torch also takes var(unbiased)
+        dim, unbiased = None, dim
+    if isinstance(correction, bool):                 # ... and var(dim, unbiased, keepdim)
+        unbiased, correction = correction, 1
+    if unbiased is not None:
+        correction = int(unbiased)
+    correction = 1 if correction is None else correction
+    axes = axes_of("var", input, dim)
+    n = _product([input.shape[a] for a in axes])
+    centred = sub(input, mean(input, axes or None, True)) if input.ndim else sub(input, input)
+    total = sum(mul(centred, centred), axes or None, keepdim)
+    return div(total, float(max_(0, n - correction)))
+
+
+@function
+def std(input, dim=None, correction=1, keepdim=False, unbiased=None):
+    """The square root of `var`.  As torch.std."""
+    v = var(input, dim, correction, keepdim, unbiased)
+    return _safe_sqrt(v)
+
+
+@op
+def _safe_sqrt(v):
+    """sqrt whose gradient is 0 where v is 0, as torch's std has it."""
+    return array_module(v.data).sqrt(v.data), (
+        lambda g, y: _select(div(g, mul(y, 2)), 0.0, Tensor(y.data != 0)),)
+
+
+@function
+def logsumexp(input, dim, keepdim=False):
+    """log(sum(exp(input))) without overflow.  As torch.logsumexp."""
+    axes, xp = axes_of("logsumexp", input, dim), array_module(input.data)
+    x = floating(input)
+    top = x.max(axes, keepdims=True, initial=-np.inf) if input.ndim else x
+    top = Tensor(xp.where(xp.isfinite(top), top, x.dtype.type(0)))
+    y = add(log(sum(exp(sub(input, top)), axes, True)), top)
+    return y if keepdim else reshape(y, sum(input.detach(), axes).shape)
+
+
+# ---------------------------------------------------------------------------------------- extremes
+
+def _extreme(name, largest):
+    def call(input, dim=None, keepdim=False):
+        x, axes = input.data, axes_of(name, input, dim)
+        if not _product([x.shape[a] for a in axes]):
+            raise ValueError(f"{name}: nothing to take the {'largest' if largest else 'smallest'} of in shape {x.shape}")
+        y = (x.max if largest else x.min)(axes, keepdims=keepdim) if axes else x
+
+        def shared(g, y):
+            hits = (x == _spread(y.detach(), input, axes).data).astype(g.dtype)
+            count = hits.sum(axes, keepdims=True) if axes else hits
+            return mul(_spread(g, input, axes), Tensor(hits / count))
+        return y, (shared,)
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = (f"The {'largest' if largest else 'smallest'} element; equals share the gradient evenly.\n\n"
+                    f"    Raises ValueError if there is none.  As torch.{name}.\n    ")
+    return op(call)
+
+
+amax, amin = _extreme("amax", True), _extreme("amin", False)
+
+
+def _arg_extreme(name, largest):
+    def call(input, dim=None, keepdim=False):
+        x = input.data
+        if not x.size:
+            raise ValueError(f"{name}: no elements in shape {x.shape}")
+        pick = x.argmax if largest else x.argmin
+        if dim is None:
+            at = np.int64(pick())
+            return (at.reshape((1,) * x.ndim) if keepdim else at), None
+        axis = one_axis(name, input, dim)
+        if not x.ndim:
+            return np.int64(0), None
+        return pick(axis, keepdims=keepdim), None
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = (f"The index of the first {'largest' if largest else 'smallest'} element, int64; of the flattened "
+                    f"tensor if dim is None.\n\n    As torch.{name}.\n    ")
+    return op(call)
+
+
+argmax, argmin = _arg_extreme("argmax", True), _arg_extreme("argmin", False)
+
+
+def _max_or_min(name, whole, arg, elementwise):
+    def call(input, dim=None, keepdim=False):
+        from .index import take_along_dim
+        from .math import maximum, minimum
+        if isinstance(dim, Tensor) or hasattr(dim, "dtype"):
+            return (maximum if elementwise == "maximum" else minimum)(input, dim)
+        if dim is None:
+            return whole(input)
+        at = arg(input, dim, True)
+        values = take_along_dim(input, at, dim) if input.ndim else input
+        if keepdim or not input.ndim:
+            return ValuesIndices(values, at)
+        axis = one_axis(name, input, dim)
+        shape = input.shape[:axis] + input.shape[axis + 1:]
+        return ValuesIndices(reshape(values, shape), reshape(at, shape))
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = (f"The {name} of all elements; along dim as (values, indices); of two tensors elementwise.\n\n"
+                    f"    As torch.{name}.\n    ")
+    return function(call)
+
+
+max = _max_or_min("max", amax, argmax, "maximum")
+min = _max_or_min("min", amin, argmin, "minimum")
+
+
+# ---------------------------------------------------------------------------------------- norms, running sums, tests
+
+@function
+def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+    """The vector p-norm (sum |x|^p)^(1/p) over dim; p may be inf, -inf, 0 (count of nonzeros) or "fro" (2).
+
+    As torch.norm; the gradient at a norm of 0 is 0.
+    """
+    from .basic import to_dtype
+    x = input if dtype is None else to_dtype(input, dtype)
+    axes = axes_of("norm", x, dim)
+    p = 2 if p in ("fro", None) else p
+    if p == "nuc":
+        raise ValueError("norm: the nuclear norm is not offered: p must be a number, inf, -inf or 'fro'")
+    if p in (float("inf"), float("-inf")):
+        return (amax if p > 0 else amin)(abs(x), axes or None, keepdim)
+    if p == 0:
+        return sum(Tensor((x.data != 0).astype(x.dtype)), axes or None, keepdim)
+    if p == 1:
+        return sum(abs(x), axes or None, keepdim)
+    if p == 2:
+        return _safe_sqrt(sum(mul(x, x), axes or None, keepdim))
+    total = sum(pow(abs(x), p), axes or None, keepdim)
+    return _safe_root(total, p)
+
+
+@op
+def _safe_root(v, p):
+    """v ** (1/p) whose gradient is 0 where v is 0."""
+    return v.data ** (1 / p), (
+        lambda g, y: _select(mul(g, div(y, mul(v, p))), 0.0, Tensor(v.data != 0)),)
+
+
+@op
+def cumsum(input, dim, dtype=None):
+    """Running sums along dim.  As torch.cumsum."""
+    axis = one_axis("cumsum", input, dim)
+    x = _cast(input.data, dtype)
+    return (x.cumsum(axis) if x.ndim else x), (lambda g: _reversed_cumsum(g, axis),)
+
+
+def _reversed_cumsum(g, axis):
+    from .shape import flip
+    return flip(cumsum(flip(g, (axis,)), axis), (axis,)) if g.ndim else g
+
+
+@op
+def cumprod(input, dim, dtype=None):
+    """Running products along dim; the gradient is right where elements are zero.  As torch.cumprod."""
+    axis = one_axis("cumprod", input, dim)
+    x = _cast(input.data, dtype)
+    return (x.cumprod(axis) if x.ndim else x), (lambda g: _cumprod_vjp(g, input, axis) if g.ndim else g,)
+
+
+def _cumprod_vjp(g, x, axis):
+    """sum over k >= i of g_k times the product of x_0 .. x_k without x_i, by an (n, n) table of products."""
+    from .shape import expand, movedim, unsqueeze
+    n = x.shape[axis]
+    rows = movedim(x, axis, -1)                                           # (..., n)
+    eye = Tensor(np.eye(n, dtype=bool))
+    table = expand(unsqueeze(rows, -2), (*rows.shape[:-1], n, n))         # row i: x with x_i replaced by 1
+    table = cumprod_rows(_select(1.0, table, eye))
+    later = Tensor(np.triu(np.ones((n, n), x.dtype)))                     # k >= i
+    out = sum(mul(mul(table, later), unsqueeze(movedim(g, axis, -1), -2)), -1)
+    return movedim(out, -1, axis)
+
+
+def cumprod_rows(x):
+    """Running products along the last dimension."""
+    return cumprod(x, -1)
+
+
+@op
+def any(input, dim=None, keepdim=False):
+    """Whether any element is nonzero.  As torch.any."""
+    return (input.data != 0).any(axes_of("any", input, dim), keepdims=keepdim), None
+
+
+@op
+def all(input, dim=None, keepdim=False):
+    """Whether all elements are nonzero.  As torch.all."""
+    return (input.data != 0).all(axes_of("all", input, dim), keepdims=keepdim), None
+
+
+@op
+def count_nonzero(input, dim=None):
+    """How many elements are nonzero.  As torch.count_nonzero."""
+    return np.asarray((input.data != 0).sum(axes_of("count_nonzero", input, dim)), np.int64), None
+
+
+@function
+def sort(input, dim=-1, descending=False, stable=False):
+    """The elements in order along dim, and where they were: (values, indices).  As torch.sort."""
+    from .index import take_along_dim
+    at = argsort(input, dim, descending, stable)
+    return ValuesIndices(take_along_dim(input, at, dim) if input.ndim else input, at)
+
+
+@op
+def argsort(input, dim=-1, descending=False, stable=False):
+    """The indices that sort along dim, int64; equals keep their order.  As torch.argsort."""
+    x, axis = input.data, one_axis("argsort", input, dim)
+    if not x.ndim:
+        return np.int64(0), None
+    if not descending:
+        return x.argsort(axis, kind="stable"), None
+    backwards = array_module(x).flip(x, axis).argsort(axis, kind="stable")
+    return x.shape[axis] - 1 - array_module(x).flip(backwards, axis), None
+
+
+@function
+def topk(input, k, dim=-1, largest=True, sorted=True):
+    """The k largest (or smallest) along dim, in order: (values, indices).  As torch.topk."""
+    from .shape import narrow
+    axis = one_axis("topk", input, dim)
+    if not 0 <= k <= (input.shape[axis] if input.ndim else 1):
+        raise ValueError(f"topk: k={k} is not in 0..{input.shape[axis] if input.ndim else 1}, the size of dim {dim}")
+    values, at = sort(input, dim, largest)
+    return ValuesIndices(narrow(values, axis, 0, k), narrow(at, axis, 0, k)) if input.ndim else ValuesIndices(values, at)
