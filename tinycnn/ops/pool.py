@@ -10,7 +10,7 @@ other, and derivatives of every order follow:
 from __future__ import annotations
 
 from ..autograd import Tensor, op
-from ..backend import kernels
+from ..backend import array_module, kernels
 from ..methods import function
 from .arguments import as_images, as_tensor, check_dtypes, from_images, sizes, sliding
 from .basic import mul, to_dtype
@@ -158,6 +158,8 @@ def _bins(name, x, output_size, dims):
 def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
     """The values of a max_pool2d put back where `indices` says they came from, zeros elsewhere.
 
+    Where windows overlapped, several values, all equal, go to one place: their mean is put there.
+
     input, indices   (N, C, OH, OW) or (C, OH, OW)
     output_size      the last two sizes of the result, (..., H, W); by default (OH - 1)*stride - 2*padding + kernel_size
 
@@ -183,11 +185,9 @@ def _max_unpool(name, input, indices, kernel_size, stride, padding, output_size,
     if places.numel() and not 0 <= int(places.data.min()) <= int(places.data.max()) < size[0] * size[1]:
         raise ValueError(f"{name}: indices {int(places.data.min())}..{int(places.data.max())} in a result of "
                          f"{size[0]}x{size[1]}: pass the size of the image that was pooled as output_size")
-    once = Tensor(x.data * 0 + 1)
-    if int(place_pooled(once, places, size).data.max(initial=0)) > 1:
-        raise ValueError(f"{name}: two values go to the same place: the windows must not overlap when they are pooled "
-                         "(stride >= kernel_size)")
-    return from_images(place_pooled(x, places, size), input.ndim, dims)
+    counts = place_pooled(Tensor(array_module(x.data).ones_like(x.data)), places, size).data
+    y = mul(place_pooled(x, places, size), Tensor(1 / counts.clip(1)))
+    return from_images(y, input.ndim, dims)
 
 
 def _unpooled_size(name, x, kernel_size, stride, padding, output_size, dims):
