@@ -8,6 +8,7 @@ from ..backend import array_module, kernels
 from ..methods import function
 from .arguments import as_tensor, check_dtypes
 from .basic import add, matrix_product, matrix_transpose, mul, permute, reshape, sum_to
+from .index import index_select
 
 
 @op
@@ -84,22 +85,6 @@ def bilinear(input1, input2, weight, bias=None):
 # ---------------------------------------------------------------------------------------- embedding
 
 @op
-def take_rows(weight, rows):
-    """weight (V, D), rows: integers of any shape -> (*rows.shape, D)."""
-    V = weight.shape[0]
-    return weight.data[rows.data], (lambda g: add_rows(g, rows, V),)
-
-
-@op
-def add_rows(g, rows, num_rows):
-    """The adjoint of take_rows: (*rows.shape, D) summed into the rows of a matrix (num_rows, D)."""
-    xp = array_module(g.data)
-    out = xp.zeros((num_rows, g.shape[-1]), g.dtype)
-    xp.add.at(out, rows.data.reshape(-1), g.data.reshape(-1, g.shape[-1]))
-    return out, (lambda h: take_rows(h, rows),)
-
-
-@op
 def scaled_gradient(x, factor):
     """x itself, but its gradient is multiplied by the constant `factor`."""
     return x.data, (lambda g: mul(g, factor),)
@@ -129,7 +114,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         padding_idx %= V
     if max_norm is not None:
         _renormalize(weight, rows, max_norm, norm_type)
-    y = take_rows(weight, input)
+    y = reshape(index_select(weight, 0, rows.reshape(-1)), (*rows.shape, weight.shape[1]))
     if padding_idx is None and not scale_grad_by_freq:
         return y
     xp = array_module(rows)
