@@ -36,25 +36,29 @@ def log_softmax_backward(g, y):
     return g - array_module(g).exp(y) * g.sum(1, keepdims=True)
 
 
-def _one_hot_weights(logp, target, weight, ignore_index, label_smoothing):
-    """(M, C): how much of each -logp counts; rows to ignore are zero."""
-    xp, (M, C) = array_module(logp), logp.shape
-    w = xp.ones(C, logp.dtype) if weight is None else weight
+def _kept_weights(logp, target, weight, ignore_index):
+    """Which rows count (M,), their classes (with 0 for the ignored), and the class weights (C,), 1 by default."""
+    xp = array_module(logp)
     kept = target != ignore_index
-    share = xp.tile(w * logp.dtype.type(label_smoothing / max(1, C)), (M, 1))
-    rows, classes = xp.arange(M)[kept], target[kept]
-    share[rows, classes] += logp.dtype.type(1 - label_smoothing) * w[classes]
-    return xp.where(kept[:, None], share, logp.dtype.type(0))
+    weight = xp.ones(logp.shape[1], logp.dtype) if weight is None else weight
+    return kept, xp.where(kept, target, 0), weight
 
 
 def cross_entropy(x, target, weight, ignore_index, label_smoothing):
     """Logits (M, C) and classes (M,) -> the weighted loss of each row (M,), and log-softmax (M, C)."""
-    xp, logp = array_module(x), log_softmax(x)
-    share = _one_hot_weights(logp, target, weight, ignore_index, label_smoothing)
-    return -(xp.where(share == 0, x.dtype.type(0), share * logp)).sum(1), logp
+    xp, (M, C), logp = array_module(x), x.shape, log_softmax(x)
+    kept, classes, w = _kept_weights(logp, target, weight, ignore_index)
+    losses = -w[classes] * logp[xp.arange(M), classes]
+    if label_smoothing:                        # else 0 * inf, where a class is impossible
+        losses = losses * (1 - label_smoothing) - (w * logp).sum(1) * (label_smoothing / C)
+    return xp.where(kept, losses, x.dtype.type(0)), logp
 
 
 def cross_entropy_backward(g, logp, target, weight, ignore_index, label_smoothing):
-    """The gradient of the logits for the gradients g (M,) of the rows' losses: softmax * sum(share) - share."""
-    share = _one_hot_weights(logp, target, weight, ignore_index, label_smoothing)
-    return g[:, None] * (array_module(g).exp(logp) * share.sum(1, keepdims=True) - share)
+    """The gradient of the logits for the gradients g (M,) of the rows' losses: g * (softmax * sum(share) - share)."""
+    xp, (M, C) = array_module(g), logp.shape
+    kept, classes, w = _kept_weights(logp, target, weight, ignore_index)
+    share = xp.tile(w * logp.dtype.type(label_smoothing / max(1, C)), (M, 1))    # how much of each -logp counts
+    share[xp.arange(M), classes] += logp.dtype.type(1 - label_smoothing) * w[classes]
+    gx = g[:, None] * (xp.exp(logp) * share.sum(1, keepdims=True) - share)
+    return xp.where(kept[:, None], gx, logp.dtype.type(0))

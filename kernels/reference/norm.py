@@ -11,7 +11,7 @@ With xhat = (x - mean) / std over m elements, the gradient is the same for all:
 
     gx = weight/std * (g - mean(g) - xhat * mean(g * xhat)),  gweight = sum(g * xhat),  gbias = sum(g)
 
-Means and variances of float32 are summed in float64: the variance of numbers near 1000 keeps its digits.
+Statistics and sums are taken in float64, whatever x is: normalised numbers near 1000 keep their digits.
 """
 from ._xp import array_module
 
@@ -21,93 +21,111 @@ __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_e
 
 
 def _moments(x, axes):
-    """Mean and biased variance over `axes`, kept as sizes of 1, computed in float64."""
-    mean = x.mean(axes, dtype="float64", keepdims=True)
+    """x - mean, mean and biased variance over `axes`, kept as sizes of 1, all in float64; mean 0 of nothing."""
+    mean = _mean(x, axes)
     centred = x - mean
-    return mean.astype(x.dtype), (centred * centred).mean(axes, keepdims=True).astype(x.dtype)
+    return centred, mean, _mean(centred * centred, axes)
+
+
+def _mean(x, axes):
+    total = x.sum(axes, dtype="float64", keepdims=True)
+    return total / max(1, x.size // max(1, total.size))
 
 
 def _per_channel(v, x):
-    """(C,) -> (1, C, 1, ...) to broadcast against x (N, C, ...)."""
-    return v.reshape(1, -1, *[1] * (x.ndim - 2))
+    """(C,) -> (1, C, 1, ...) to broadcast against x (N, C, ...); None -> None."""
+    return v if v is None else v.reshape(1, -1, *[1] * (x.ndim - 2))
 
 
-def _affine(xhat, weight, bias):
-    y = xhat if weight is None else xhat * _per_channel(weight, xhat)
-    return y if bias is None else y + _per_channel(bias, xhat)
+def _affine(xhat, weight, bias, dtype):
+    y = xhat if weight is None else xhat * weight
+    return (y if bias is None else y + bias).astype(dtype)
+
+
+def _parameter_sums(g, xhat, axes):
+    """gweight and gbias: the sums of g * xhat and g, as arrays of g's dtype."""
+    return (g * xhat).sum(axes, dtype="float64").astype(g.dtype), g.sum(axes, dtype="float64").astype(g.dtype)
+
+
+def _centred_gradient(g, xhat, axes):
+    """g - mean(g) - xhat * mean(g * xhat): what is left of g once the statistics follow x."""
+    return g - _mean(g, axes) - xhat * _mean(g * xhat, axes)
+
+
+def _channel_axes(x):
+    return (0, *range(2, x.ndim))
 
 
 def batch_norm(x, weight, bias, eps):
     """Normalise every channel of (N, C, ...) by its own batch.  Returns y, mean (C,), biased variance (C,)."""
-    mean, var = _moments(x, (0, *range(2, x.ndim)))
-    y = _affine((x - mean) / array_module(x).sqrt(var + x.dtype.type(eps)), weight, bias)
-    return y, mean.reshape(-1), var.reshape(-1)
+    centred, mean, var = _moments(x, _channel_axes(x))
+    xhat = centred / array_module(x).sqrt(var + eps)
+    y = _affine(xhat, _per_channel(weight, x), _per_channel(bias, x), x.dtype)
+    return y, mean.reshape(-1).astype(x.dtype), var.reshape(-1).astype(x.dtype)
+
+
+def _xhat(x, mean, var, eps):
+    """(x - mean) / std and 1 / std in float64, for statistics (C,)."""
+    rstd = 1 / array_module(x).sqrt(_per_channel(var, x).astype("float64") + eps)
+    return (x - _per_channel(mean, x).astype("float64")) * rstd, rstd
 
 
 def batch_norm_backward(g, x, mean, var, weight, eps):
     """Gradients (gx, gweight, gbias) of `batch_norm` for mean and var it returned."""
-    axes, n = (0, *range(2, x.ndim)), x.size // max(1, x.shape[1])
-    rstd = 1 / array_module(x).sqrt(_per_channel(var, x) + x.dtype.type(eps))
-    xhat = (x - _per_channel(mean, x)) * rstd
-    gweight = (g * xhat).sum(axes, dtype="float64", keepdims=True).astype(x.dtype)
-    gbias = g.sum(axes, dtype="float64", keepdims=True).astype(x.dtype)
-    scale = rstd if weight is None else rstd * _per_channel(weight, x)
-    gx = scale * (g - gbias / max(1, n) - xhat * (gweight / max(1, n)))
-    return gx, gweight.reshape(-1), gbias.reshape(-1)
+    axes, (xhat, rstd) = _channel_axes(x), _xhat(x, mean, var, eps)
+    gx = _affine(_centred_gradient(g, xhat, axes) * rstd, _per_channel(weight, x), None, x.dtype)
+    return gx, *_parameter_sums(g, xhat, axes)
 
 
 def batch_norm_eval(x, mean, var, weight, bias, eps):
     """Normalise every channel of (N, C, ...) by given statistics (C,)."""
-    rstd = 1 / array_module(x).sqrt(_per_channel(var, x) + x.dtype.type(eps))
-    return _affine((x - _per_channel(mean, x)) * rstd, weight, bias)
+    return _affine(_xhat(x, mean, var, eps)[0], _per_channel(weight, x), _per_channel(bias, x), x.dtype)
 
 
 def batch_norm_eval_backward(g, x, mean, var, weight, eps):
     """Gradients (gx, gweight, gbias) of `batch_norm_eval`; the statistics are constants."""
-    axes = (0, *range(2, x.ndim))
-    rstd = 1 / array_module(x).sqrt(_per_channel(var, x) + x.dtype.type(eps))
-    xhat = (x - _per_channel(mean, x)) * rstd
-    gx = g * (rstd if weight is None else rstd * _per_channel(weight, x))
-    return (gx, (g * xhat).sum(axes, dtype="float64").astype(x.dtype), g.sum(axes, dtype="float64").astype(x.dtype))
+    xhat, rstd = _xhat(x, mean, var, eps)
+    return _affine(g * rstd, _per_channel(weight, x), None, x.dtype), *_parameter_sums(g, xhat, _channel_axes(x))
 
 
 def layer_norm(x, weight, bias, eps):
     """Normalise every row of (M, D).  Returns y, mean (M,), 1/std (M,)."""
-    mean, var = _moments(x, 1)
-    rstd = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
-    y = (x - mean) * rstd
-    y = y if weight is None else y * weight
-    return (y if bias is None else y + bias), mean[:, 0], rstd[:, 0]
+    centred, mean, var = _moments(x, 1)
+    rstd = 1 / array_module(x).sqrt(var + eps)
+    return _affine(centred * rstd, weight, bias, x.dtype), mean[:, 0].astype(x.dtype), rstd[:, 0].astype(x.dtype)
 
 
 def layer_norm_backward(g, x, mean, rstd, weight):
     """Gradients (gx, gweight, gbias) of `layer_norm`."""
-    xhat = (x - mean[:, None]) * rstd[:, None]
-    gw = g if weight is None else g * weight
-    gx = rstd[:, None] * (gw - gw.mean(1, keepdims=True) - xhat * (gw * xhat).mean(1, keepdims=True))
-    return gx, (g * xhat).sum(0, dtype="float64").astype(x.dtype), g.sum(0, dtype="float64").astype(x.dtype)
+    rstd = rstd[:, None].astype("float64")
+    xhat = (x - mean[:, None].astype("float64")) * rstd
+    gx = rstd * _centred_gradient(_affine(g, weight, None, "float64"), xhat, 1)
+    return gx.astype(x.dtype), *_parameter_sums(g, xhat, 0)
+
+
+def _grouped(x, num_groups):
+    """(N, C, ...) -> (N, G, C/G * rest)"""
+    size = 1
+    for n in x.shape[1:]:
+        size *= n
+    return x.reshape(x.shape[0], num_groups, size // num_groups)
 
 
 def group_norm(x, num_groups, weight, bias, eps):
     """Normalise every image's groups of channels.  Returns y, mean (N, G), 1/std (N, G)."""
-    N, G = x.shape[0], num_groups
-    grouped = x.reshape(N, G, x[0].size // G if N else 1)                 # (N, G, C/G * rest)
-    mean, var = _moments(grouped, 2)
-    rstd = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
-    y = ((grouped - mean) * rstd).reshape(x.shape)
-    return _affine(y, weight, bias), mean[:, :, 0], rstd[:, :, 0]
+    centred, mean, var = _moments(_grouped(x, num_groups), 2)
+    rstd = 1 / array_module(x).sqrt(var + eps)
+    y = _affine((centred * rstd).reshape(x.shape), _per_channel(weight, x), _per_channel(bias, x), x.dtype)
+    return y, mean[:, :, 0].astype(x.dtype), rstd[:, :, 0].astype(x.dtype)
 
 
 def group_norm_backward(g, x, mean, rstd, num_groups, weight):
     """Gradients (gx, gweight, gbias) of `group_norm`."""
-    N, G = x.shape[0], num_groups
-    grouped = x.reshape(N, G, x[0].size // G if N else 1)                 # (N, G, C/G * rest)
-    xhat = (grouped - mean[:, :, None]) * rstd[:, :, None]
-    gw = (g if weight is None else g * _per_channel(weight, x)).reshape(grouped.shape)
-    gx = rstd[:, :, None] * (gw - gw.mean(2, keepdims=True) - xhat * (gw * xhat).mean(2, keepdims=True))
-    axes, xhat = (0, *range(2, x.ndim)), xhat.reshape(x.shape)
-    return (gx.reshape(x.shape), (g * xhat).sum(axes, dtype="float64").astype(x.dtype),
-            g.sum(axes, dtype="float64").astype(x.dtype))
+    rstd = rstd[:, :, None].astype("float64")
+    xhat = (_grouped(x, num_groups) - mean[:, :, None].astype("float64")) * rstd
+    gw = _grouped(_affine(g, _per_channel(weight, x), None, "float64"), num_groups)
+    gx = rstd * _centred_gradient(gw, xhat, 2)
+    return gx.reshape(x.shape).astype(x.dtype), *_parameter_sums(g, xhat.reshape(x.shape), _channel_axes(x))
 
 
 def _neighbours(x, before, after):

@@ -3,10 +3,12 @@
     x (N, C, H, W) --window--> y (N, C, OH, OW)
 
 Padding counts as -inf for the maximum.  For the average it counts as zeros, or (count_include_pad=False) not at all;
-what a ceil_mode window reaches beyond the padding never counts.  Adaptive windows are floor(i*H/OH) .. ceil((i+1)*H/OH):
-they may overlap, and repeat when the output is the larger.  Max-pooling remembers where the maxima were, as the flat
-index y*W + x; its gradient goes there.
+what a ceil_mode window reaches beyond the padding never counts.  Adaptive windows are floor(i*H/OH) ..
+ceil((i+1)*H/OH), so they may overlap, and repeat when the output is the larger.  Max-pooling remembers where the maxima
+were, as the flat index y*W + x, and its gradient goes there; a window that meets no pixel (a dilated one can) is -inf,
+its index -1.
 """
+from ..geometry import Window
 from ._xp import array_module
 
 __all__ = ["max_pool2d", "max_pool2d_backward", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_backward",
@@ -33,7 +35,7 @@ def _inside(first, step, count, size):
 
 
 def max_pool2d(x, win):
-    """The largest of each window and its index y*W + x: the first of equals; NaN counts as largest."""
+    """The largest of each window and its index y*W + x: the first of equals; the last NaN, if there is one."""
     xp, (N, C) = array_module(x), x.shape[:2]
     low = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
     best = xp.full((N, C, win.OH, win.OW), low, x.dtype)
@@ -51,16 +53,18 @@ def max_pool2d_backward(g, indices, size):
     """Add every g to the cell its maximum came from: (N, C, OH, OW) -> (N, C, H, W); adjoint of the gather."""
     xp, (N, C), (H, W) = array_module(g), g.shape[:2], size
     gx = xp.zeros((N * C, H * W), g.dtype)
-    rows = xp.arange(N * C)[:, None]
-    xp.add.at(gx, (rows, indices.reshape(N * C, -1)), g.reshape(N * C, -1))
+    planes = xp.arange(N * C).reshape(N, C, 1, 1)
+    met = indices >= 0
+    xp.add.at(gx, (xp.broadcast_to(planes, g.shape)[met], indices[met]), g[met])
     return gx.reshape(N, C, H, W)
 
 
 def max_pool2d_gather(x, indices):
-    """The cells at `indices` of each plane: (N, C, H, W), (N, C, OH, OW) -> (N, C, OH, OW)"""
-    (N, C), shape = x.shape[:2], indices.shape
-    rows = array_module(x).arange(N * C)[:, None]
-    return x.reshape(N * C, -1)[rows, indices.reshape(N * C, -1)].reshape(shape)
+    """The cells at `indices` of each plane, 0 for index -1: (N, C, H, W), (N, C, OH, OW) -> (N, C, OH, OW)"""
+    xp, (N, C, H, W) = array_module(x), x.shape
+    planes = xp.arange(N * C).reshape(N, C, 1, 1)
+    picked = x.reshape(N * C, H * W)[planes, indices]
+    return xp.where(indices >= 0, picked, x.dtype.type(0))
 
 
 def _divisors(xp, win, count_include_pad, divisor_override, pad_after, dtype):
@@ -72,7 +76,7 @@ def _divisors(xp, win, count_include_pad, divisor_override, pad_after, dtype):
         start = xp.arange(o) * s - p
         if count_include_pad:
             return xp.minimum(start + k, n + after) - start
-        return xp.minimum(start + k, n) - xp.maximum(start, 0)
+        return xp.maximum(xp.minimum(start + k, n) - xp.maximum(start, 0), 1)    # a window of padding alone: 0 / 1
     rows = lengths(win.H, win.KH, win.SH, win.PH, win.OH, pad_after[0])
     columns = lengths(win.W, win.KW, win.SW, win.PW, win.OW, pad_after[1])
     return (rows[:, None] * columns).astype(dtype)
@@ -84,7 +88,8 @@ def avg_pool2d(x, win, count_include_pad, divisor_override, pad_after):
     total = xp.zeros((*x.shape[:2], win.OH, win.OW), x.dtype)
     for ys, xs, oy, ox in _taps(win):
         total[:, :, oy, ox] += x[:, :, ys, xs]
-    return total / _divisors(xp, win, count_include_pad, divisor_override, pad_after, x.dtype)
+    divisors = _divisors(xp, win, count_include_pad, divisor_override, pad_after, x.dtype)
+    return total / divisors if x.dtype.kind == "f" else xp.trunc(total / divisors).astype(x.dtype)
 
 
 def avg_pool2d_backward(g, win, count_include_pad, divisor_override, pad_after):
@@ -123,14 +128,13 @@ def adaptive_avg_pool2d_backward(g, size):
 
 
 def adaptive_max_pool2d(x, output_size):
-    """The largest of each of OH x OW windows that cover the image, and its index y*W + x."""
-    xp, W = array_module(x), x.shape[3]
-    y = xp.empty((*x.shape[:2], *output_size), x.dtype)
+    """The largest of each of OH x OW windows that cover the image, and its index; ties and NaN as `max_pool2d`."""
+    xp, (N, C, H, W) = array_module(x), x.shape
+    y = xp.empty((N, C, *output_size), x.dtype)
     where = xp.empty(y.shape, "int64")
-    for oy, ox, rows, columns in _adaptive(x.shape[2:], output_size):
-        flat = x[:, :, rows, columns].reshape(*x.shape[:2], -1)           # (N, C, window)
-        at = flat.argmax(2)                                               # NaN counts as largest
-        i, j = at // (columns.stop - columns.start), at % (columns.stop - columns.start)
-        y[:, :, oy, ox] = xp.take_along_axis(flat, at[..., None], 2)[..., 0]
-        where[:, :, oy, ox] = (rows.start + i) * W + columns.start + j
+    for oy, ox, rows, columns in _adaptive((H, W), output_size):
+        size = rows.stop - rows.start, columns.stop - columns.start
+        tile = Window(H, W, *size, 1, 1, -rows.start, -columns.start, 1, 1, 1, 1)
+        best, at = max_pool2d(x, tile)
+        y[:, :, oy, ox], where[:, :, oy, ox] = best[:, :, 0, 0], at[:, :, 0, 0]
     return y, where
