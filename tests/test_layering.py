@@ -15,7 +15,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "random": set(),
     "ops": {"autograd", "backend", "methods", "random"},
     "gradcheck": {"autograd", "backend"},
-    "cases": {"autograd", "gradcheck", "methods", "models", "nn"},
+    "cases": {"autograd", "backend", "gradcheck", "methods", "models", "nn"},
     "nn": {"autograd", "backend", "methods", "ops", "random"},
     "optim": {"autograd", "backend"},
     "data": set(),
