@@ -1,0 +1,5 @@
+"""Layers, their initialisation and their functions.  Names and arguments: torch.nn."""
+from . import functional, init, utils
+from .containers import ModuleDict, ModuleList, ParameterList, Sequential
+from .layers import *
+from .module import Module, Parameter
