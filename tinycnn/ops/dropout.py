@@ -130,18 +130,19 @@ def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
 
 
 @function
-def gumbel_softmax(logits, tau=1, hard=False, dim=-1):
+def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
     """softmax((logits + Gumbel noise) / tau, dim): a sample of the classes that can be differentiated.
 
     hard   return one-hot vectors, with the gradient of the soft ones
+    eps    without effect, here as in torch, which keeps it for old callers: no other value is accepted
 
     Raises ValueError unless tau > 0.  As torch.nn.functional.gumbel_softmax.  Jang et al. (2017), arXiv:1611.01144,
     section 2.
     """
     logits = as_tensor(logits)
     check_dtypes("gumbel_softmax", logits)
-    if tau <= 0:
-        raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}")
+    if tau <= 0 or eps != 1e-10:
+        raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}, and eps left alone, got {eps}")
     xp = array_module(logits.data)
     tiny = xp.finfo(logits.dtype).tiny
     noise = -xp.log(-xp.log(xp.clip(_uniform(logits, 0.0, 1.0), tiny, None)))
