@@ -58,8 +58,8 @@ def _eval(verbs: Any) -> None:
 
 def _predict(verbs: Any) -> None:
     p = _verb(verbs, "predict", "predicting:predict", "the likeliest classes of images",
-              "An image file (PNG, JPEG, ...; needs Pillow) is scaled to the size the model was trained on and, if need "
-              "be, turned grey.  A .npy file holds one image (H, W), (C, H, W) or several (N, C, H, W), as floats "
+              "An image file (PNG, JPEG, ...; needs Pillow) is scaled to the size the model was trained on and, if "
+              "need be, turned grey.  A .npy file holds one image (H, W), (C, H, W) or several (N, C, H, W), as floats "
               "0..1 or bytes 0..255.")
     _run_options(p)
     p.add_argument("images", nargs="*", metavar="IMAGE", help="image or .npy files")

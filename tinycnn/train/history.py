@@ -14,7 +14,7 @@ COLUMNS = ("epoch", "step", "train_loss", "train_accuracy", "test_loss", "test_a
 
 @dataclass
 class History:
-    """The epochs of a run, in order: each a dict with the keys COLUMNS (accuracies are fractions, seconds training time).
+    """The epochs of a run, in order: each a dict with the keys COLUMNS (accuracies are fractions).
 
     test_loss and test_accuracy are None where there was no test set.
 
