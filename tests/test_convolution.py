@@ -12,7 +12,7 @@ def by_hand(x, w, stride, padding, dilation, groups):
     """The definition, for (N, C, H, W) and (O, C/G, KH, KW), with pairs for the rest."""
     (SH, SW), (PH, PW), (DH, DW) = stride, padding, dilation
     x = np.pad(x, ((0, 0), (0, 0), (PH, PH), (PW, PW)))
-    (N, C, H, W), (O, Cg, KH, KW) = x.shape, w.shape                      # noqa: E741
+    (N, _, H, W), (O, Cg, KH, KW) = x.shape, w.shape                      # noqa: E741
     OH, OW = (H - DH * (KH - 1) - 1) // SH + 1, (W - DW * (KW - 1) - 1) // SW + 1
     y = np.zeros((N, O, OH, OW))
     for o in range(O):
@@ -96,7 +96,8 @@ MISTAKES = [
         F.conv_transpose2d(X, W.transpose(1, 0, 2, 3), stride=2, output_padding=2)),
     (ValueError, "takes 4, which groups=1", lambda: F.conv_transpose2d(X, W)),
     (ValueError, "use less padding", lambda: F.conv_transpose2d(X, W.transpose(1, 0, 2, 3), padding=9)),
-    (ValueError, r"has 10 features.*takes 4: use Linear\(10, 5\)", lambda: F.linear(np.zeros((2, 10)), np.zeros((5, 4)))),
+    (ValueError, r"has 10 features.*takes 4: use Linear\(10, 5\)", lambda:
+        F.linear(np.zeros((2, 10)), np.zeros((5, 4)))),
     (ValueError, r"flatten \(16, 3, 3\) first", lambda: F.linear(IMAGES, np.zeros((5, 144)))),
     (ValueError, "bias must be", lambda: F.linear(np.zeros((2, 4)), np.zeros((5, 4)), np.zeros(4))),
     (ValueError, "equal leading dimensions", lambda:

@@ -6,7 +6,7 @@ import tinycnn as tc
 from tinycnn.gradcheck import gradient_function, worst_error
 from tinycnn.nn import functional as F
 
-LABELS = np.array([2, 0, 3])
+LABELS, WEIGHT = np.array([2, 0, 3]), np.array([1.0, 2.0, 0.5, 1.5])
 MEAN, VAR = np.array([0.3, -0.2]), np.array([0.7, 1.9])
 
 
@@ -36,7 +36,7 @@ FUNCTIONS = {   # name: (function of the tensors, their shapes)
     "max_pool2d": (lambda x: F.max_pool2d(x, 2, 1), (1, 2, 3, 3)),
     "avg_pool2d": (lambda x: F.avg_pool2d(x * x * x, 2, 1, 1), (1, 2, 3, 2)),
     "adaptive_avg_pool2d": (lambda x: F.adaptive_avg_pool2d(x * x, (2, 1)), (1, 2, 3, 2)),
-    "cross_entropy": (lambda x: F.cross_entropy(x, LABELS, np.array([1.0, 2.0, 0.5, 1.5]), label_smoothing=0.2), (3, 4)),
+    "cross_entropy": (lambda x: F.cross_entropy(x, LABELS, WEIGHT, label_smoothing=0.2), (3, 4)),
     "cross_entropy, ignoring": (lambda x: F.cross_entropy(x, LABELS, ignore_index=0, reduction="none"), (3, 4)),
     "softmax": (lambda x: F.softmax(x, 1), (2, 3, 2)),
     "log_softmax": (lambda x: F.log_softmax(x, -1), (2, 3)),

@@ -104,7 +104,8 @@ MISTAKES = [
     (TypeError, "input is float64, weight is float32", lambda: F.batch_norm(X, ONES, ONES, np.ones(3, np.float32))),
     (TypeError, "floating point, got int64", lambda: F.batch_norm(X.astype(int), ONES, ONES)),
     (ValueError, "num_groups=2 does not divide the 3 channels", lambda: F.group_norm(X, 2)),
-    (ValueError, r"normalized_shape \(4,\).*\(4, 3, 2, 5\).*use normalized_shape=\(5,\)", lambda: F.layer_norm(X, (4,))),
+    (ValueError, r"normalized_shape \(4,\).*\(4, 3, 2, 5\).*use normalized_shape=\(5,\)", lambda:
+        F.layer_norm(X, (4,))),
     (ValueError, "bias has shape", lambda: F.layer_norm(X, (5,), np.ones(5), np.ones(1))),
     (ValueError, "more than 1 pixel", lambda: F.instance_norm(X[:, :, :1, :1])),
     (ValueError, "size >= 1", lambda: F.local_response_norm(X, 0)),
