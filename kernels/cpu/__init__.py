@@ -1,2 +1,7 @@
 """NumPy float32 and float64 arrays: what is listed here is written by hand in Numba, the rest is the reference."""
 from ..reference import *  # noqa: F401, F403
+from .loss import *  # noqa: F401, F403
+from .norm import *  # noqa: F401, F403
+from .optim import *  # noqa: F401, F403
+from .pool import *  # noqa: F401, F403
+from .random import *  # noqa: F401, F403

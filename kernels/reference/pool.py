@@ -67,7 +67,7 @@ def max_pool2d_gather(x, indices):
     return xp.where(indices >= 0, picked, x.dtype.type(0))
 
 
-def _divisors(xp, win, count_include_pad, divisor_override, pad_after, dtype):
+def window_divisors(xp, win, count_include_pad, divisor_override, pad_after, dtype):
     """(OH, OW): by how much each window's sum is divided."""
     if divisor_override is not None:
         return xp.full((win.OH, win.OW), divisor_override, dtype)
@@ -88,14 +88,14 @@ def avg_pool2d(x, win, count_include_pad, divisor_override, pad_after):
     total = xp.zeros((*x.shape[:2], win.OH, win.OW), x.dtype)
     for ys, xs, oy, ox in _taps(win):
         total[:, :, oy, ox] += x[:, :, ys, xs]
-    divisors = _divisors(xp, win, count_include_pad, divisor_override, pad_after, x.dtype)
+    divisors = window_divisors(xp, win, count_include_pad, divisor_override, pad_after, x.dtype)
     return total / divisors if x.dtype.kind == "f" else xp.trunc(total / divisors).astype(x.dtype)
 
 
 def avg_pool2d_backward(g, win, count_include_pad, divisor_override, pad_after):
     """Spread every g evenly over its window: the adjoint of `avg_pool2d`."""
     xp = array_module(g)
-    share = g / _divisors(xp, win, count_include_pad, divisor_override, pad_after, g.dtype)
+    share = g / window_divisors(xp, win, count_include_pad, divisor_override, pad_after, g.dtype)
     gx = xp.zeros((*g.shape[:2], win.H, win.W), g.dtype)
     for ys, xs, oy, ox in _taps(win):
         gx[:, :, ys, xs] += share[:, :, oy, ox]

@@ -1,0 +1,173 @@
+"""Softmax and cross-entropy.
+
+    memory      x (M, C) in C order: a row is a contiguous line
+    parallel    over blocks of rows with about 4 Ki numbers
+
+    row      x0 x1 ... xC-1  --->  top = max  --->  sum exp(x - top)  --->  y, loss        one visit, in the cache
+
+Sums run in float64.  nan and inf take the course they take in the formulas: a row with a nan, with +inf, or of nothing
+but -inf becomes nan.
+"""
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from .threads import parallel
+
+__all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
+           "cross_entropy", "cross_entropy_backward"]
+BLOCK = 4096
+
+
+def _step(x):
+    """Rows in a block."""
+    return max(1, BLOCK // max(1, x.shape[1]))
+
+
+@njit(cache=True)
+def _top(row):
+    top = row[0]
+    for c in range(1, len(row)):
+        top = max(top, row[c]) if row[c] == row[c] else row[c]
+    return top
+
+
+@njit(cache=True, error_model="numpy")
+def _softmax_row(row, y):
+    top, total = _top(row), 0.0
+    for c in range(len(row)):
+        y[c] = math.exp(row[c] - top)
+        total += y[c]
+    for c in range(len(row)):
+        y[c] /= total
+
+
+@njit(cache=True)
+def _log_softmax_row(row, y):
+    top, total = _top(row), 0.0
+    for c in range(len(row)):
+        y[c] = row[c] - top
+        total += math.exp(y[c])
+    log_total = math.log(total)
+    for c in range(len(row)):
+        y[c] -= log_total
+
+
+@parallel
+def _softmax(x, step, y):
+    M, C = x.shape
+    for block in prange((M + step - 1) // step):
+        for m in range(block * step, min(M, block * step + step)):
+            _softmax_row(x[m], y[m])
+
+
+@parallel
+def _log_softmax(x, step, y):
+    M, C = x.shape
+    for block in prange((M + step - 1) // step):
+        for m in range(block * step, min(M, block * step + step)):
+            _log_softmax_row(x[m], y[m])
+
+
+@parallel
+def _softmax_backward(g, y, step, gx):
+    M, C = y.shape
+    for block in prange((M + step - 1) // step):
+        for m in range(block * step, min(M, block * step + step)):
+            total = 0.0
+            for c in range(C):
+                total += g[m, c] * y[m, c]
+            for c in range(C):
+                gx[m, c] = y[m, c] * (g[m, c] - total)
+
+
+@parallel
+def _log_softmax_backward(g, y, step, gx):
+    M, C = y.shape
+    for block in prange((M + step - 1) // step):
+        for m in range(block * step, min(M, block * step + step)):
+            total = 0.0
+            for c in range(C):
+                total += g[m, c]
+            for c in range(C):
+                gx[m, c] = g[m, c] - math.exp(y[m, c]) * total
+
+
+def _rowwise(kernel, *arrays):
+    arrays = [np.ascontiguousarray(a) for a in arrays]
+    y = np.empty_like(arrays[0])
+    if y.size:
+        kernel(*arrays, _step(y), y)
+    return y
+
+
+def softmax(x):
+    return _rowwise(_softmax, x)
+
+
+def softmax_backward(g, y):
+    return _rowwise(_softmax_backward, g, y)
+
+
+def log_softmax(x):
+    return _rowwise(_log_softmax, x)
+
+
+def log_softmax_backward(g, y):
+    return _rowwise(_log_softmax_backward, g, y)
+
+
+@parallel
+def _cross_entropy(x, target, weight, ignore_index, smoothing, step, losses, logp):
+    M, C = x.shape
+    for block in prange((M + step - 1) // step):
+        for m in range(block * step, min(M, block * step + step)):
+            _log_softmax_row(x[m], logp[m])
+            losses[m] = 0
+            if target[m] != ignore_index:
+                loss = -weight[target[m]] * logp[m, target[m]] * (1 - smoothing)
+                if smoothing > 0:                                # else 0 * inf, where a class is impossible
+                    total = 0.0
+                    for c in range(C):
+                        total += weight[c] * logp[m, c]
+                    loss -= total * (smoothing / C)
+                losses[m] = loss
+
+
+@parallel
+def _cross_entropy_backward(g, logp, target, weight, ignore_index, smoothing, step, gx):
+    M, C = logp.shape
+    total = 0.0
+    for c in range(C):
+        total += weight[c]
+    for block in prange((M + step - 1) // step):
+        for m in range(block * step, min(M, block * step + step)):
+            kept = target[m] != ignore_index
+            own = (1 - smoothing) * weight[target[m]] if kept else 0.0
+            shares = own + smoothing / C * total                 # how much of each -logp counts
+            for c in range(C):
+                gx[m, c] = g[m] * (math.exp(logp[m, c]) * shares - smoothing / C * weight[c]) if kept else 0
+            if kept:
+                gx[m, target[m]] -= g[m] * own
+
+
+def _weights(weight, x):
+    return np.ones(x.shape[1], x.dtype) if weight is None else np.ascontiguousarray(weight, x.dtype)
+
+
+def cross_entropy(x, target, weight, ignore_index, label_smoothing):
+    x, target = np.ascontiguousarray(x), np.ascontiguousarray(target, np.int64)
+    losses, logp = np.empty(len(x), x.dtype), np.empty_like(x)
+    if x.size:
+        _cross_entropy(x, target, _weights(weight, x), ignore_index, float(label_smoothing), _step(x), losses, logp)
+    return losses, logp
+
+
+def cross_entropy_backward(g, logp, target, weight, ignore_index, label_smoothing):
+    g, logp, target = np.ascontiguousarray(g), np.ascontiguousarray(logp), np.ascontiguousarray(target, np.int64)
+    gx = np.empty_like(logp)
+    if gx.size:
+        _cross_entropy_backward(g, logp, target, _weights(weight, logp), ignore_index, float(label_smoothing),
+                                _step(gx), gx)
+    return gx

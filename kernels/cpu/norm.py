@@ -1,0 +1,344 @@
+"""Normalisation over channels-last memory.
+
+    memory      x (N, R, C): images, pixels, channels; batch norm takes all images as one, N = 1
+    statistics  of each channel of each image; NumPy joins them into those of a group, on arrays of N x C numbers
+    parallel    over blocks of about 16 Ki numbers, whatever the number of threads.  A block fits the cache, and its
+                sums are joined in a fixed order: the same bits on any number of threads.
+
+                  C            sums of one block,
+              +-------+        in float64              joined in order
+    R, of one | block |   -->   s, q  (2, C)  --+
+    image     +-------+                         |
+              | block |   -->   s, q  (2, C)  --+-->   mean, variance (N, C)
+              +-------+                         |
+              | block |   -->   s, q  (2, C)  --+
+              +-------+
+
+A block's squares are summed around its first row, q = sum (x - x_first)^2.  That is a number of the same channel, so the
+sums are of the size of the spread, not of the mean, and no digits are lost (Chan, Golub & LeVeque 1983, sections 2-3).
+Every forward is then y = (x - centre) * scale + shift, every backward gx = a*g + b*(x - centre) + d, with one
+number of each per image and channel.
+"""
+import math
+
+import numpy as np
+from numba import prange
+
+from .layout import nhwc
+from .threads import parallel
+
+__all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
+           "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward",
+           "local_response_norm", "local_response_norm_backward"]
+BLOCK = 16384
+
+
+def _rows(x):
+    """(N, C, ...) -> (N, R, C) in memory, R the product of the rest."""
+    last = np.moveaxis(x, 1, -1)
+    if not last.flags.c_contiguous:
+        last = nhwc(x.reshape(*x.shape[:2], math.prod(x.shape[2:]), 1))
+    return last.reshape(x.shape[0], math.prod(x.shape[2:]), x.shape[1])
+
+
+def _batch_rows(x):
+    """(N, C, ...) -> (1, N*R, C): all images as one."""
+    rows = _rows(x)
+    return rows.reshape(1, -1 if x.size else rows.shape[0] * rows.shape[1], x.shape[1])
+
+
+def _like(y, x):
+    """The way back: (N, R, C) or (1, N*R, C) -> x's shape."""
+    return np.moveaxis(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
+
+
+def _block_rows(C):
+    return max(1, BLOCK // max(1, C))
+
+
+def _blocks(x):
+    """How many blocks an image has."""
+    return -(-x.shape[1] // _block_rows(x.shape[2]))
+
+
+# ---------------------------------------------------------------------------------------- the four loops
+
+@parallel
+def _block_moments(x, step, means, squares):
+    """For each block of `step` rows and each channel the mean and sum (x - mean)^2, (N, B, C) each."""
+    N, R, C = x.shape
+    B = means.shape[1]
+    for task in prange(N * B):
+        n, b = task // B, task % B
+        first, last = b * step, min(R, b * step + step)
+        s, q = means[n, b], squares[n, b]
+        for c in range(C):
+            s[c] = q[c] = 0
+        for r in range(first, last):
+            for c in range(C):
+                d = np.float64(x[n, r, c]) - np.float64(x[n, first, c])
+                s[c] += d
+                q[c] += d * d
+        for c in range(C):
+            d = s[c] / (last - first)
+            q[c] -= d * s[c]
+            s[c] = d + x[n, first, c]
+
+
+@parallel
+def _block_sums(g, x, centre, step, sums):
+    """For each block of `step` rows and each channel sum g and sum g*(x - centre): (N, B, 2, C)."""
+    N, R, C = x.shape
+    B = sums.shape[1]
+    for task in prange(N * B):
+        n, b = task // B, task % B
+        s, q = sums[n, b, 0], sums[n, b, 1]
+        for c in range(C):
+            s[c] = q[c] = 0
+        for r in range(b * step, min(R, b * step + step)):
+            for c in range(C):
+                s[c] += g[n, r, c]
+                q[c] += np.float64(g[n, r, c]) * (np.float64(x[n, r, c]) - np.float64(centre[n, c]))
+
+
+@parallel
+def _scale_shift(x, centre, scale, shift, step, y):
+    """y = (x - centre) * scale + shift"""
+    N, R, C = x.shape
+    B = (R + step - 1) // step
+    for task in prange(N * B):
+        n, b = task // B, task % B
+        for r in range(b * step, min(R, b * step + step)):
+            for c in range(C):
+                y[n, r, c] = (x[n, r, c] - centre[n, c]) * scale[n, c] + shift[n, c]
+
+
+@parallel
+def _gradient(g, x, centre, a, b, d, step, gx):
+    """gx = a*g + b*(x - centre) + d"""
+    N, R, C = x.shape
+    B = (R + step - 1) // step
+    for task in prange(N * B):
+        n, block = task // B, task % B
+        for r in range(block * step, min(R, block * step + step)):
+            for c in range(C):
+                gx[n, r, c] = a[n, c] * g[n, r, c] + (b[n, c] * (x[n, r, c] - centre[n, c]) + d[n, c])
+
+
+def _moments(x):
+    """Mean and sum (x - mean)^2 of each channel of each image, (N, C), in float64; 0 of nothing."""
+    (N, R, C), step = x.shape, _block_rows(x.shape[2])
+    means, squares = np.empty((2, N, _blocks(x), C))
+    _block_moments(x, step, means, squares)
+    counts = np.minimum(step, R - step * np.arange(means.shape[1]))[:, None]          # (B, 1)
+    mean = (means * counts).sum(1) / max(1, R)
+    return mean, (squares + counts * (means - mean[:, None]) ** 2).sum(1)
+
+
+def _sums(g, x, centre):
+    """Of each channel of each image sum g and sum g*(x - centre), (N, C) each, in float64."""
+    sums = np.empty((x.shape[0], _blocks(x), 2, x.shape[2]))
+    _block_sums(g, x, centre, _block_rows(x.shape[2]), sums)
+    sums = sums.sum(1)
+    return sums[:, 0], sums[:, 1]
+
+
+def _normalised(x, mean, rstd, weight, bias):
+    """x (N, R, C), mean and rstd (N, C) in float64.  What rounding takes off the mean is made good in the shift."""
+    centre, scale = mean.astype(x.dtype), rstd if weight is None else rstd * weight
+    shift = (centre - mean) * scale + (0 if bias is None else bias)
+    y = np.empty_like(x)
+    _scale_shift(x, centre, scale.astype(x.dtype), shift.astype(x.dtype), _block_rows(x.shape[2]), y)
+    return y
+
+
+def _gradients(g, x, centre, a, b, d):
+    gx = np.empty_like(x)
+    a, b, d = (np.ascontiguousarray(v, x.dtype) for v in (a, b, d))
+    _gradient(g, x, centre, a, b, d, _block_rows(x.shape[2]), gx)
+    return gx
+
+
+# ---------------------------------------------------------------------------------------- batch norm
+
+def _rstd(var, eps):
+    return 1 / np.sqrt(var.astype(np.float64) + eps)
+
+
+def _weight(weight, C):
+    return np.ones(C) if weight is None else weight.astype(np.float64)
+
+
+def batch_norm(x, weight, bias, eps):
+    rows = _batch_rows(x)
+    mean, squares = _moments(rows)                                                   # (1, C)
+    var = squares / max(1, rows.shape[1])
+    y = _like(_normalised(rows, mean, _rstd(var, eps), weight, bias), x)
+    return y, mean[0].astype(x.dtype), var[0].astype(x.dtype)
+
+
+def batch_norm_backward(g, x, mean, var, weight, eps):
+    (_, R, C), rstd = _batch_rows(x).shape, _rstd(var, eps)
+    return _batch_gradients(g, x, mean, rstd, weight, 1 / max(1, R))
+
+
+def batch_norm_eval(x, mean, var, weight, bias, eps):
+    return _like(_normalised(_batch_rows(x), mean[None].astype(np.float64), _rstd(var, eps)[None], weight, bias), x)
+
+
+def batch_norm_eval_backward(g, x, mean, var, weight, eps):
+    return _batch_gradients(g, x, mean, _rstd(var, eps), weight, 0)
+
+
+def _batch_gradients(g, x, mean, rstd, weight, share):
+    """share: by how much each number moves the statistics, 1/n, or 0 where they are constants."""
+    grows, rows, centre = _batch_rows(g), _batch_rows(x), np.ascontiguousarray(mean[None], x.dtype)
+    gbias, gweight = _sums(grows, rows, centre)                                      # (1, C)
+    gweight *= rstd
+    scale = rstd * _weight(weight, len(rstd))
+    gx = _gradients(grows, rows, centre, scale[None], -scale * rstd * gweight * share, -scale * gbias * share)
+    return _like(gx, x), gweight[0].astype(x.dtype), gbias[0].astype(x.dtype)
+
+
+# ---------------------------------------------------------------------------------------- group norm
+
+def _of_groups(v, G):
+    """Sums over the channels of each group: (N, C) -> (N, G)"""
+    return v.reshape(len(v), G, v.shape[1] // G).sum(2)
+
+
+def _to_channels(v, C):
+    """(N, G) -> (N, C)"""
+    return np.repeat(v, C // v.shape[1], 1)
+
+
+def group_norm(x, num_groups, weight, bias, eps):
+    rows = _rows(x)
+    (_, R, C), G = rows.shape, num_groups
+    n = max(1, R * C // G)
+    means, squares = _moments(rows)                                                  # (N, C)
+    mean = _of_groups(means, G) * R / n
+    var = _of_groups(squares + R * (means - _to_channels(mean, C)) ** 2, G) / n      # (N, G)
+    rstd = _rstd(var, eps)
+    y = _normalised(rows, _to_channels(mean, C), _to_channels(rstd, C), weight, bias)
+    return _like(y, x), mean.astype(x.dtype), rstd.astype(x.dtype)
+
+
+def group_norm_backward(g, x, mean, rstd, num_groups, weight):
+    grows, rows = _rows(g), _rows(x)
+    (_, R, C), G = rows.shape, num_groups
+    centre, rstd, w = _to_channels(mean, C), _to_channels(rstd.astype(np.float64), C), _weight(weight, C)
+    sums, products = _sums(grows, rows, centre)                                      # (N, C)
+    products = products * rstd
+    share = rstd / max(1, R * C // G)
+    b = -share * rstd * _to_channels(_of_groups(w * products, G), C)
+    d = -share * _to_channels(_of_groups(w * sums, G), C)
+    gx = _gradients(grows, rows, centre, rstd * w, b, d)
+    return _like(gx, x), products.sum(0).astype(x.dtype), sums.sum(0).astype(x.dtype)
+
+
+# ---------------------------------------------------------------------------------------- layer norm
+
+@parallel
+def _layer_norm(x, weight, bias, eps, step, y, mean, rstd):
+    M, D = x.shape
+    for block in prange((M + step - 1) // step):
+        for m in range(block * step, min(M, block * step + step)):
+            total, squares = 0.0, 0.0
+            for i in range(D):
+                total += x[m, i]
+            centre = total / D
+            for i in range(D):
+                d = x[m, i] - centre
+                squares += d * d
+            scale = 1 / math.sqrt(squares / D + eps)
+            for i in range(D):
+                y[m, i] = (x[m, i] - centre) * scale * weight[i] + bias[i]
+            mean[m], rstd[m] = centre, scale
+
+
+@parallel
+def _layer_norm_gradients(g, x, mean, rstd, weight, step, gx, sums):
+    """gx, and of each block of rows sum g*xhat and sum g: (B, 2, D)."""
+    M, D = x.shape
+    for block in prange(len(sums)):
+        for i in range(D):
+            sums[block, 0, i] = sums[block, 1, i] = 0
+        for m in range(block * step, min(M, block * step + step)):
+            centre, scale = np.float64(mean[m]), np.float64(rstd[m])
+            total, product = 0.0, 0.0
+            for i in range(D):
+                xhat = (x[m, i] - centre) * scale
+                sums[block, 0, i] += g[m, i] * xhat
+                sums[block, 1, i] += g[m, i]
+                total += g[m, i] * weight[i]
+                product += g[m, i] * weight[i] * xhat
+            for i in range(D):
+                xhat = (x[m, i] - centre) * scale
+                gx[m, i] = scale * (g[m, i] * weight[i] - total / D - xhat * (product / D))
+
+
+def layer_norm(x, weight, bias, eps):
+    x = np.ascontiguousarray(x)
+    M, D = x.shape
+    y, mean, rstd = np.empty_like(x), np.empty(M, x.dtype), np.empty(M, x.dtype)
+    bias = np.zeros(D) if bias is None else bias.astype(np.float64)
+    _layer_norm(x, _weight(weight, D), bias, eps, _block_rows(D), y, mean, rstd)
+    return y, mean, rstd
+
+
+def layer_norm_backward(g, x, mean, rstd, weight):
+    g, x, mean, rstd = map(np.ascontiguousarray, (g, x, mean, rstd))
+    (M, D), step = x.shape, _block_rows(x.shape[1])
+    gx, sums = np.empty_like(x), np.empty((-(-M // step), 2, D))
+    _layer_norm_gradients(g, x, mean, rstd, _weight(weight, D), step, gx, sums)
+    gweight, gbias = sums.sum(0).astype(x.dtype)
+    return gx, gweight, gbias
+
+
+# ---------------------------------------------------------------------------------------- response norm
+
+@parallel
+def _response_norm(x, size, alpha, beta, k, y):
+    """x (M, C).  Each number's neighbours are the channels c - size//2 .. c + (size - 1)//2 of its pixel."""
+    M, C = x.shape
+    for m in prange(M):
+        for c in range(C):
+            squares = 0.0
+            for i in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
+                squares += np.float64(x[m, i]) * x[m, i]
+            y[m, c] = x[m, c] * (k + alpha / size * squares) ** -beta
+
+
+@parallel
+def _response_norm_gradient(g, x, size, alpha, beta, k, gx):
+    M, C = x.shape
+    for m in prange(M):
+        shared = np.empty(C, np.float64)
+        for c in range(C):
+            squares = 0.0
+            for i in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
+                squares += np.float64(x[m, i]) * x[m, i]
+            base = k + alpha / size * squares
+            own = g[m, c] * base ** -beta
+            gx[m, c] = own
+            shared[c] = own * x[m, c] / base
+        for c in range(C):
+            total = 0.0
+            for i in range(max(0, c - (size - 1) // 2), min(C, c + size // 2 + 1)):
+                total += shared[i]
+            gx[m, c] -= 2 * alpha * beta / size * x[m, c] * total
+
+
+def local_response_norm(x, size, alpha, beta, k):
+    rows = _batch_rows(x)[0]
+    y = np.empty_like(rows)
+    _response_norm(rows, size, float(alpha), float(beta), float(k), y)
+    return _like(y, x)
+
+
+def local_response_norm_backward(g, x, size, alpha, beta, k):
+    grows, rows = _batch_rows(g)[0], _batch_rows(x)[0]
+    gx = np.empty_like(rows)
+    _response_norm_gradient(grows, rows, size, float(alpha), float(beta), float(k), gx)
+    return _like(gx, x)
