@@ -113,6 +113,13 @@ def test_dropping_everything_nothing_or_outside_training(f):
     assert (f(x, 0.0, True).data == 1).all() and (f(x, 0.5, False).data == 1).all()
 
 
+def test_stochastic_depth_drops_images_or_all():
+    rows = tc.stochastic_depth(np.ones((500, 2, 3)), 0.4, "row").data
+    assert (rows == rows[:, :1, :1]).all() and set(np.unique(rows)) == {0, 1 / 0.6}
+    batches = [tc.stochastic_depth(np.ones((3, 2)), 0.4, "batch").data for _ in range(50)]
+    assert all((b == b[0, 0]).all() for b in batches) and {b[0, 0] for b in batches} == {0, 1 / 0.6}
+
+
 def test_gumbel_softmax_samples_classes():
     logits = np.log(np.tile([0.1, 0.2, 0.7], (20000, 1)))
     hard = F.gumbel_softmax(logits, hard=True).data

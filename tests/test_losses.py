@@ -129,6 +129,11 @@ MISTAKES = [
     (ValueError, "do not broadcast", lambda: F.mse_loss(X, X[:3])),
     (ValueError, "delta", lambda: F.huber_loss(X, X, delta=0)),
     (ValueError, "beta", lambda: F.smooth_l1_loss(X, X, beta=-1)),
+    (ValueError, "margin must be positive", lambda: F.triplet_margin_loss(X, X, X, 0)),
+    (ValueError, r"expected inputs \(N, D\)", lambda: F.cosine_embedding_loss(X, X, X)),
+    (ValueError, "p must be 1 or 2", lambda: F.multi_margin_loss(X, LABELS, p=3)),
+    (ValueError, "negative elements", lambda: F.gaussian_nll_loss(X, X, -1.0)),
+    (ValueError, "one size may be 1", lambda: F.gaussian_nll_loss(X, X, WEIGHT[:2])),
     (ValueError, "shape of the input", lambda: F.mse_loss(X, X, weight=X[0])),
 ]
 

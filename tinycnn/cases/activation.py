@@ -57,6 +57,8 @@ CASES = [
     case("dropout1d", (2, 3, 4), grads=0),
     case("dropout2d", (2, 3, 4, 2), grads=0, p=0.2),
     case("dropout3d", (2, 3, 2, 2, 2), grads=0),
+    case("stochastic_depth", (4, 2, 3), grads=0, p=0.3, mode="row"),
+    case("stochastic_depth", (4, 2, 3), grads=0, p=0.3, mode="batch"),
     case("alpha_dropout", (3, 4), grads=0, training=True),
     case("feature_alpha_dropout", (3, 4, 2), grads=0, training=True),
     case("rrelu", apart(3, 4)),

@@ -1,4 +1,4 @@
-"""Rows of ops/loss.py.  Weights of classes are no differentiable inputs: tests/test_losses.py."""
+"""Rows of ops/loss.py and ops/margin.py.  Weights of classes are no differentiable inputs: tests/test_losses.py."""
 import numpy as np
 
 from . import case, positive, unit
@@ -31,4 +31,21 @@ CASES = [
     case("binary_cross_entropy_with_logits", (2, 3), unit(2, 3), reduction="none"),
     case("kl_div", (2, 3), positive(2, 3), reduction="batchmean"),
     case("kl_div", (2, 3), (2, 3), log_target=True, reduction="sum"),
+    case("cosine_similarity", (2, 3), (2, 3)),
+    case("cosine_similarity", (2, 3, 2), (3, 1), dim=-2),
+    case("pairwise_distance", (2, 3), (2, 3)),
+    case("pairwise_distance", (2, 3), (3,), p=3.0, keepdim=True),
+    case("triplet_margin_loss", (2, 3), (2, 3), (2, 3), margin=4.0),
+    case("triplet_margin_loss", (3, 2), (3, 2), (3, 2), margin=4.0, p=3.0, swap=True, reduction="none"),
+    case("cosine_embedding_loss", (3, 2), (3, 2), np.array([1, -1, 1]), margin=-0.9),
+    case("hinge_embedding_loss", (2, 3), _SIGNS, reduction="sum"),
+    case("margin_ranking_loss", (2, 3), (2, 3), _SIGNS, margin=0.7, reduction="none"),
+    case("soft_margin_loss", (2, 3), _SIGNS),
+    case("multi_margin_loss", (3, 4), _LABELS, reduction="none"),
+    case("multi_margin_loss", (3, 4), _LABELS, p=2, margin=0.6),
+    case("multilabel_soft_margin_loss", (2, 3), unit(2, 3)),
+    case("gaussian_nll_loss", (2, 3), (2, 3), positive(2, 1), full=True),
+    case("gaussian_nll_loss", (2, 3), (2, 3), positive(2, 3), reduction="sum"),
+    case("poisson_nll_loss", (2, 3), positive(2, 3)),
+    case("poisson_nll_loss", positive(2, 3), positive(2, 3), log_input=False, full=True),
 ]

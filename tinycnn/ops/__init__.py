@@ -11,6 +11,7 @@ from . import (
     linalg,
     linear,
     loss,
+    margin,
     math,
     norm,
     pool,

@@ -64,6 +64,19 @@ def _drop_channels(name, input, p, training, ndims, unbatched):
     return mul(input, drop(_ones(input, lead), p, next_seed()))
 
 
+@function
+def stochastic_depth(input, p, mode, training=True):
+    """Zero the whole input (mode "batch") or each image of it (mode "row") with probability p; otherwise as dropout.
+
+    input (N, ...).  Raises ValueError for another mode or if p is not in 0..1.  As torchvision.ops.stochastic_depth.
+    Huang et al. (2016), arXiv:1603.09382, section 3.
+    """
+    input = _checked("stochastic_depth", input, p)
+    if mode not in ("batch", "row"):
+        raise ValueError(f'stochastic_depth: mode must be "batch" or "row", got {mode!r}')
+    return mul(input, drop(_ones(input, mode == "row"), p, next_seed())) if training and p else input
+
+
 def _ones(x, lead):
     """Ones of shape (*x.shape[:lead], 1, ..., 1)."""
     return Tensor(array_module(x.data).ones((*x.shape[:lead], *(1,) * (x.ndim - lead)), x.dtype))
@@ -95,9 +108,11 @@ def alpha_dropout(input, p=0.5, training=False, inplace=False):
 def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
     """alpha_dropout of whole channels of (N, C, ...).  As torch.nn.functional.feature_alpha_dropout."""
     input = _checked("feature_alpha_dropout", input, p)
+    if not training or not p:
+        return input
     if input.ndim < 2:
         raise ValueError(f"feature_alpha_dropout: expected input (N, C, ...), got shape {input.shape}")
-    return _drop_to_bound(input, p, 2) if training and p else input
+    return _drop_to_bound(input, p, 2)
 
 
 def _drop_to_bound(input, p, lead):

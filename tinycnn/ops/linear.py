@@ -48,6 +48,9 @@ def linear(input, weight, bias=None):
     if bias is not None and bias.shape not in (O, ()):
         raise ValueError(f"linear: bias has shape {bias.shape}, weight {weight.shape} gives {prod(O)} outputs: "
                          f"bias must be {O}")
+    if input.ndim == weight.ndim == 2:
+        return affine(input, weight, bias)
+    bias = bias if bias is None else reshape(bias, (prod(bias.shape),))
     y = affine(reshape(input, (prod(input.shape[:-1]), K)), reshape(weight, (prod(O), K)), bias)
     return reshape(y, (*input.shape[:-1], *O))
 
