@@ -43,6 +43,7 @@ CASES = [
     case("soft_margin_loss", (2, 3), _SIGNS),
     case("multi_margin_loss", (3, 4), _LABELS, reduction="none"),
     case("multi_margin_loss", (3, 4), _LABELS, p=2, margin=0.6),
+    case("multilabel_margin_loss", (2, 4), np.array([[3, 0, -1, 2], [1, -1, 1, 3]]), reduction="none"),
     case("multilabel_soft_margin_loss", (2, 3), unit(2, 3)),
     case("gaussian_nll_loss", (2, 3), (2, 3), positive(2, 1), full=True),
     case("gaussian_nll_loss", (2, 3), (2, 3), positive(2, 3), reduction="sum"),

@@ -152,6 +152,36 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
 
 
 @function
+def multilabel_margin_loss(input, target, reduction="mean"):
+    """The sum of max(0, 1 - input_t + input_c) over an image's classes t and all other classes c, divided by C.
+
+    input    (N, C) or (C,)
+    target   integers of the same shape: each row names its classes and then -1; what follows does not count
+
+    Raises ValueError if the shapes differ, IndexError for a class out of range.
+    As torch.nn.functional.multilabel_margin_loss.
+    """
+    input, target = as_tensor(input), as_tensor(target)
+    _check_same("multilabel_margin_loss", input, target)
+    check_dtypes("multilabel_margin_loss", input)
+    if target.dtype.kind not in "iu" or input.ndim > 2:
+        raise ValueError(f"multilabel_margin_loss: expected input (N, C) or (C,) and a target of integers, got "
+                         f"{input.shape} and {target.dtype}")
+    C, xp = input.shape[-1] if input.ndim else 1, array_module(target.data)
+    rows, labels = reshape(input, (-1, C)), target.data.reshape(-1, C)
+    if labels.size and not -1 <= int(labels.min()) <= int(labels.max()) < C:
+        raise IndexError(f"multilabel_margin_loss: target holds {int(labels.min())}..{int(labels.max())}: classes must "
+                         f"lie in 0..{C - 1}, -1 ends a row")
+    named = xp.logical_and.accumulate(labels >= 0, 1)                     # (N, C): before the row's first -1
+    labels = xp.where(named, labels, 0)
+    is_target = ((labels[:, :, None] == xp.arange(C)) & named[:, :, None]).any(1)
+    excess = relu(sub(reshape(rows, (-1, 1, C)), sub(reshape(gather(rows, 1, Tensor(labels)), (-1, C, 1)), 1.0)))
+    counted = Tensor(named[:, :, None] & ~is_target[:, None])             # (N, C, C): target t, other class c
+    losses = div(sum(scaled_outside(excess, counted, 0), (1, 2)), C)
+    return _reduced("multilabel_margin_loss", reshape(losses, input.shape[:-1]), reduction)
+
+
+@function
 def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
     """binary_cross_entropy_with_logits, averaged over the classes (the last dimension) first.
 
