@@ -32,7 +32,7 @@ from numba import njit, prange
 from . import depthwise
 from .layout import nchw, nhwc
 from .matmul import matmul
-from .microkernel import ROWS, panels, tiles
+from .microkernel import BYTES, ROWS, move, panel_width, panels, tiles
 from .threads import parallel
 
 __all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight"]
@@ -58,6 +58,11 @@ def _phases(win):
     for y0, rows, yoff in axis(win.H, win.KH, win.SH, win.PH, win.DH):
         for x0, columns, xoff in axis(win.W, win.KW, win.SW, win.PW, win.DW):
             yield y0, rows, yoff, x0, columns, xoff
+
+
+def _zeros(x, taps):
+    """Enough zeros for a row of taps of x, in whole vectors."""
+    return np.zeros(taps * x.shape[3] + BYTES, x.dtype)
 
 
 def _is_pointwise(win, groups):
@@ -88,7 +93,8 @@ def conv2d(x, weight, bias, win, groups):
     else:
         w = weight.reshape(groups, O // groups, C // groups, win.KH, win.KW)
         w = w.transpose(0, 3, 4, 2, 1).reshape(groups, -1, O // groups)   # (G, KH*KW*C/G, O/G)
-        _correlate(x, *_forward(win), win.SH, win.SW, panels(w), b, y, 0, 1, 0, 1)
+        w = np.concatenate([w, b.reshape(groups, 1, -1)], 1)              # the bias: one more row, met by a 1
+        _correlate(x, _zeros(x, win.KW), *_forward(win), win.SH, win.SW, panels(w), 1, y, 0, 1, 0, 1)
     return nchw(y)
 
 
@@ -105,14 +111,13 @@ def conv2d_input(gy, weight, win, groups):
     elif _is_pointwise(win, groups):
         gx = matmul(gy.reshape(-1, O), weight.reshape(O, C)).reshape(gx.shape)
     else:
-        none = np.zeros(C, gy.dtype)
         w = weight.reshape(groups, O // groups, Cg, win.KH, win.KW)
         for y0, rows, yoff, x0, columns, xoff in _phases(win):
             if not rows or not columns:
                 gx[:, y0::win.SH, x0::win.SW] = 0
                 continue
             part = w[:, :, :, rows][:, :, :, :, columns].transpose(0, 3, 4, 1, 2).reshape(groups, -1, Cg)
-            _correlate(gy, yoff, xoff, 1, 1, panels(part), none, gx, y0, win.SH, x0, win.SW)
+            _correlate(gy, _zeros(gy, win.KW), yoff, xoff, 1, 1, panels(part), 0, gx, y0, win.SH, x0, win.SW)
     return nchw(gx)
 
 
@@ -125,15 +130,13 @@ def conv2d_weight(x, gy, win, groups):
         return np.zeros((O, Cg, win.KH, win.KW), x.dtype)
     if groups > 1 and Cg == 1:
         return depthwise.weight(x, gy, win)
-    if _is_pointwise(win, groups):
-        return matmul(gy.reshape(-1, O).T, x.reshape(-1, C)).reshape(O, C, 1, 1)
-    NR = panels(np.empty((1, 0, Og), x.dtype)).shape[3]
+    NR = panel_width(Og, x.dtype)
     K = win.KH * win.KW * Cg
     padded = -(-Og // NR) * NR
     tiles_ = -(-N * win.OH * win.OW // TILE)
     parts = max(1, min(tiles_, PARTS, PART_BYTES * PARTS // max(1, K * padded * x.itemsize)))
     sums = np.empty((parts, groups, K, Og), x.dtype)
-    _weight_sums(x, gy, *_forward(win), win.SH, win.SW, NR, sums)
+    _weight_sums(x, _zeros(x, win.KW), gy, *_forward(win), win.SH, win.SW, NR, sums)
     total = sums[0]
     for part in sums[1:]:
         total += part
@@ -144,73 +147,120 @@ def conv2d_weight(x, gy, win, groups):
 # ---------------------------------------------------------------------------------------- the kernels
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def gather(x, yoff, xoff, ystep, xstep, A, B, first, rows, c0, channels, out):
-    """Patches of the positions first .. first+rows-1 (counted over N, A, B) into out, one after the other."""
-    H, W = x.shape[1], x.shape[2]
+def gather(x, zeros, yoff, xoff, ystep, xstep, A, B, first, rows, c0, channels, ones, out):
+    """Patches of the positions first .. first+rows-1 (counted over N, A, B) into out, each ended by `ones` ones.
+
+    Runs are copied as whole vectors: what is written beyond a run is written over by the next, and out has room for
+    one vector more.  zeros is at least as long as a row of taps.
+    """
+    H, W, C = x.shape[1:]
+    flat = x.reshape(-1)
+    taps, shift = xoff.size, lanes_log2(x)
+    # Where the taps of a kernel row are neighbours in memory, they are copied as one run.
+    joined = channels == C and (taps == 1 or (xoff[taps - 1] - xoff[0] == taps - 1 and xoff[1] - xoff[0] == 1))
+    n, a, b = first // (A * B), first // B % A, first % B
     at = 0
-    for position in range(first, first + rows):
-        n, a, b = position // (A * B), position // B % A, position % B
+    for _ in range(rows):
         for i in range(yoff.size):
             y = a * ystep + yoff[i]
-            for j in range(xoff.size):
-                xx = b * xstep + xoff[j]
-                if 0 <= y < H and 0 <= xx < W:
-                    for c in range(channels):
-                        out[at + c] = x[n, y, xx, c0 + c]
-                else:
-                    for c in range(channels):
-                        out[at + c] = 0
-                at += channels
+            row = (n * H + y) * W
+            if y < 0 or y >= H:
+                copy(zeros, 0, out, at, taps * channels, shift)
+            elif joined:
+                left = b * xstep + xoff[0]
+                skip = min(max(0, -left), taps)
+                keep = max(0, min(taps, W - left) - skip)
+                copy(zeros, 0, out, at, skip * C, shift)
+                copy(flat, (row + left + skip) * C, out, at + skip * C, keep * C, shift)
+                copy(zeros, 0, out, at + (skip + keep) * C, (taps - skip - keep) * C, shift)
+            else:
+                for j in range(taps):
+                    xx = b * xstep + xoff[j]
+                    if 0 <= xx < W:
+                        copy(flat, (row + xx) * C + c0, out, at + j * channels, channels, shift)
+                    else:
+                        copy(zeros, 0, out, at + j * channels, channels, shift)
+            at += taps * channels
+        for _ in range(ones):
+            out[at] = 1
+            at += 1
+        b += 1
+        if b == B:
+            a, b = a + 1, 0
+            if a == A:
+                n, a = n + 1, 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lanes_log2(x):
+    """The logarithm to base 2 of how many numbers of x one vector holds."""
+    shift = 0
+    while x.itemsize << shift < BYTES:
+        shift += 1
+    return shift
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def copy(source, start, out, at, count, shift):
+    """Copy `count` numbers in whole vectors of 2^shift: up to a vector more is written, and read if it is there."""
+    vectors = (count + (1 << shift) - 1) >> shift    # a division would cost as much as the copy
+    if start + (vectors << shift) <= source.size:
+        move(out, at, source, start, vectors)
+    else:
+        for k in range(count):
+            out[at + k] = source[start + k]
 
 
 @parallel
-def _correlate(x, yoff, xoff, ystep, xstep, w, bias, out, y0, dy, x0, dx):
-    """out[n, y0 + a*dy, x0 + b*dx, :] = bias + patch(n, a, b) @ w, for all positions that lie inside out."""
-    N = x.shape[0]
+def _correlate(x, zeros, yoff, xoff, ystep, xstep, w, ones, out, y0, dy, x0, dx):
+    """out[n, y0 + a*dy, x0 + b*dx, :] = (patch(n, a, b), ones) @ w, for all positions that lie inside out."""
     G, P, K, NR = w.shape
     A, B = (out.shape[1] - y0 + dy - 1) // dy, (out.shape[2] - x0 + dx - 1) // dx
     channels, O = x.shape[3] // G, out.shape[3] // G
-    count = N * A * B
+    count = x.shape[0] * A * B
     strips = (count + TILE - 1) // TILE
-    flat_w = w.reshape(-1)
+    flat_w, flat_out = w.reshape(-1), out.reshape(-1)
     for task in prange(strips * G):
         g, first = task % G, task // G * TILE
         rows = min(TILE, count - first)
         padded = (rows + ROWS - 1) // ROWS * ROWS
-        patches = np.zeros(padded * K, x.dtype)
+        patches = np.empty(padded * K + BYTES, x.dtype)
         result = np.empty(padded * P * NR, x.dtype)
-        gather(x, yoff, xoff, ystep, xstep, A, B, first, rows, g * channels, channels, patches)
+        gather(x, zeros, yoff, xoff, ystep, xstep, A, B, first, rows, g * channels, channels, ones, patches)
         for p in range(P):
             tiles(result, p * NR, P * NR, patches, 0, K, 1, padded, K, flat_w, (g * P + p) * K * NR, NR, False)
+        whole = O >> lanes_log2(out)                 # whole vectors; the rest one by one, for the next pixel is not ours
+        rest = whole << lanes_log2(out)
         for r in range(rows):
             n, a, b = (first + r) // (A * B), (first + r) // B % A, (first + r) % B
-            for o in range(O):
-                out[n, y0 + a * dy, x0 + b * dx, g * O + o] = result[r * P * NR + o] + bias[g * O + o]
+            at = ((n * out.shape[1] + y0 + a * dy) * out.shape[2] + x0 + b * dx) * G * O + g * O
+            move(flat_out, at, result, r * P * NR, whole)
+            for o in range(rest, O):
+                flat_out[at + o] = result[r * P * NR + o]
 
 
 @parallel
-def _weight_sums(x, gy, yoff, xoff, ystep, xstep, NR, sums):
+def _weight_sums(x, zeros, gy, yoff, xoff, ystep, xstep, NR, sums):
     """sums[part, g] (K, O/G) = patches' @ gy over the pixels of the part; parts are runs of whole tiles."""
     parts, G, K, O = sums.shape
     A, B = gy.shape[1], gy.shape[2]
     count, channels = x.shape[0] * A * B, x.shape[3] // G
     strips = (count + TILE - 1) // TILE
     P = (O + NR - 1) // NR
-    padded = (K + ROWS - 1) // ROWS * ROWS           # here the rows of the tile are the K rows of the patches'
+    padded = (K + ROWS - 1) // ROWS * ROWS           # here the rows of the result are the K rows of the patches'
+    flat_gy, shift = gy.reshape(-1), lanes_log2(gy)
     for task in prange(parts * G):
         part, g = task // G, task % G
-        patches = np.zeros(TILE * K + padded - K, x.dtype)
-        panel = np.zeros(P * TILE * NR, x.dtype)
+        patches = np.zeros(TILE * K + padded + BYTES, x.dtype)
+        panel = np.zeros(P * TILE * NR + BYTES, x.dtype)
         result = np.zeros(padded * P * NR, x.dtype)
         for strip in range(part * strips // parts, (part + 1) * strips // parts):
             first = strip * TILE
             rows = min(TILE, count - first)
-            gather(x, yoff, xoff, ystep, xstep, A, B, first, rows, g * channels, channels, patches)
-            for r in range(rows):
-                n, a, b = (first + r) // (A * B), (first + r) // B % A, (first + r) % B
-                for o in range(O):
-                    panel[(o // NR * TILE + r) * NR + o % NR] = gy[n, a, b, g * O + o]
+            gather(x, zeros, yoff, xoff, ystep, xstep, A, B, first, rows, g * channels, channels, 0, patches)
             for p in range(P):
+                for r in range(rows):
+                    copy(flat_gy, (first + r) * G * O + g * O + p * NR, panel, (p * TILE + r) * NR, min(NR, O - p * NR), shift)
                 tiles(result, p * NR, P * NR, patches, 0, 1, K, padded, rows, panel, p * TILE * NR, NR, True)
         for k in range(K):
             for o in range(O):

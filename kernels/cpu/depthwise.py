@@ -61,14 +61,19 @@ def _range(first, step, count, size):
     return low, max(low, high)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_products(out, a, b):
+    """out += a * b, over the channels of a pixel."""
+    for c in range(out.size):
+        out[c] += a[c] * b[c]
+
+
 @parallel
 def _correlate(x, w, bias, y, win):
-    C = x.shape[3]
     for row in prange(y.shape[0] * win.OH):
         n, oy = row // win.OH, row % win.OH
         for ox in range(win.OW):
-            for c in range(C):
-                y[n, oy, ox, c] = bias[c]
+            y[n, oy, ox] = bias
         for i in range(win.KH):
             iy = oy * win.SH - win.PH + i * win.DH
             if 0 <= iy < win.H:
@@ -76,18 +81,14 @@ def _correlate(x, w, bias, y, win):
                     first = j * win.DW - win.PW
                     low, high = _range(first, win.SW, win.OW, win.W)
                     for ox in range(low, high):
-                        for c in range(C):
-                            y[n, oy, ox, c] += x[n, iy, first + ox * win.SW, c] * w[i, j, c]
+                        _add_products(y[n, oy, ox], x[n, iy, first + ox * win.SW], w[i, j])
 
 
 @parallel
 def _spread(gy, w, gx, win):
-    C = gx.shape[3]
     for row in prange(gx.shape[0] * win.H):
         n, iy = row // win.H, row % win.H
-        for ix in range(win.W):
-            for c in range(C):
-                gx[n, iy, ix, c] = 0
+        gx[n, iy] = 0
         for i in range(win.KH):
             oy = iy + win.PH - i * win.DH
             if oy >= 0 and oy % win.SH == 0 and oy // win.SH < win.OH:
@@ -95,15 +96,13 @@ def _spread(gy, w, gx, win):
                     first = j * win.DW - win.PW
                     low, high = _range(first, win.SW, win.OW, win.W)
                     for ox in range(low, high):
-                        for c in range(C):
-                            gx[n, iy, first + ox * win.SW, c] += gy[n, oy // win.SH, ox, c] * w[i, j, c]
+                        _add_products(gx[n, iy, first + ox * win.SW], gy[n, oy // win.SH, ox], w[i, j])
 
 
 @parallel
 def _weight_sums(x, gy, sums, win):
     """sums[part] (KH, KW, C) over the part's rows of gy."""
-    parts, C = sums.shape[0], x.shape[3]
-    rows = gy.shape[0] * win.OH
+    parts, rows = sums.shape[0], gy.shape[0] * win.OH
     for part in prange(parts):
         for row in range(part * rows // parts, (part + 1) * rows // parts):
             n, oy = row // win.OH, row % win.OH
@@ -114,5 +113,4 @@ def _weight_sums(x, gy, sums, win):
                         first = j * win.DW - win.PW
                         low, high = _range(first, win.SW, win.OW, win.W)
                         for ox in range(low, high):
-                            for c in range(C):
-                                sums[part, i, j, c] += x[n, iy, first + ox * win.SW, c] * gy[n, oy, ox, c]
+                            _add_products(sums[part, i, j], x[n, iy, first + ox * win.SW], gy[n, oy, ox])

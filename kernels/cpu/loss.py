@@ -27,20 +27,11 @@ def _step(x):
 
 @njit(cache=True)
 def _top(row):
+    """The largest, leaving out any nan: exp will bring it back."""
     top = row[0]
     for c in range(1, len(row)):
-        top = max(top, row[c]) if row[c] == row[c] else row[c]
+        top = row[c] if row[c] > top else top
     return top
-
-
-@njit(cache=True, error_model="numpy")
-def _softmax_row(row, y):
-    top, total = _top(row), 0.0
-    for c in range(len(row)):
-        y[c] = math.exp(row[c] - top)
-        total += y[c]
-    for c in range(len(row)):
-        y[c] /= total
 
 
 @njit(cache=True)
@@ -59,7 +50,12 @@ def _softmax(x, step, y):
     M, C = x.shape
     for block in prange((M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
-            _softmax_row(x[m], y[m])
+            top, total = _top(x[m]), 0.0
+            for c in range(C):
+                y[m, c] = math.exp(x[m, c] - top)
+                total += y[m, c]
+            for c in range(C):
+                y[m, c] /= total
 
 
 @parallel

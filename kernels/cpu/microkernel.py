@@ -94,6 +94,26 @@ def _tile(MR, NV):
     return tile
 
 
+@intrinsic
+def move(typingctx, out, at, source, start, vectors):
+    """Copy so many whole vectors, from source[start] to out[at]: what an ordinary loop does slowly for short runs."""
+    sig = types.void(out, types.intp, source, types.intp, types.intp)
+    out_type, source_type = out, source
+
+    def emit(context, builder, signature, args):
+        out, at, source, start, vectors = args
+        size = out_type.dtype.bitwidth // 8
+        vector = ir.VectorType(context.get_value_type(out_type.dtype), BYTES // size)
+        to, base = (context.make_array(t)(context, builder, v).data for t, v in ((out_type, out), (source_type, source)))
+        with cgutils.for_range(builder, vectors) as loop:
+            step = builder.mul(loop.index, context.get_constant(types.intp, BYTES // size))
+            value, place = (builder.bitcast(builder.gep(p, [builder.add(i, step)]), vector.as_pointer())
+                            for p, i in ((base, start), (to, at)))
+            builder.store(builder.load(value, align=size), place, align=size)
+        return context.get_dummy_value()
+    return sig, emit
+
+
 wide = _tile(WIDE_MR, WIDE_NV)
 narrow = _tile(NARROW_MR, 1)
 

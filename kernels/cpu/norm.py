@@ -1,7 +1,7 @@
 """Normalisation over channels-last memory.
 
     memory      x (N, R, C): images, pixels, channels; batch norm takes all images as one, N = 1
-    statistics  of each channel of each image; NumPy joins them into those of a group, on arrays of N x C numbers
+    statistics  of each channel of each image, in float64; NumPy joins them to those of groups: N x C numbers
     parallel    over blocks of about 16 Ki numbers, whatever the number of threads.  A block fits the cache, and its
                 sums are joined in a fixed order: the same bits on any number of threads.
 
@@ -14,15 +14,15 @@
               | block |   -->   s, q  (2, C)  --+
               +-------+
 
-A block's squares are summed around its first row, q = sum (x - x_first)^2.  That is a number of the same channel, so the
-sums are of the size of the spread, not of the mean, and no digits are lost (Chan, Golub & LeVeque 1983, sections 2-3).
-Every forward is then y = (x - centre) * scale + shift, every backward gx = a*g + b*(x - centre) + d, with one
+A block's squares are summed around its first row, q = sum (x - x_first)^2.  That is a number of the same channel, so
+the sums are of the size of the spread, not of the mean, and no digits are lost (Chan, Golub & LeVeque 1983, sections
+2-3).  Every forward is then y = (x - centre) * scale + shift, every backward gx = p*g + q*(x - centre) + s, with one
 number of each per image and channel.
 """
 import math
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from .layout import nhwc
 from .threads import parallel
@@ -56,91 +56,78 @@ def _block_rows(C):
     return max(1, BLOCK // max(1, C))
 
 
-def _blocks(x):
-    """How many blocks an image has."""
-    return -(-x.shape[1] // _block_rows(x.shape[2]))
-
-
-# ---------------------------------------------------------------------------------------- the four loops
+# ---------------------------------------------------------------------------------------- the three loops
 
 @parallel
-def _block_moments(x, step, means, squares):
-    """For each block of `step` rows and each channel the mean and sum (x - mean)^2, (N, B, C) each."""
-    N, R, C = x.shape
-    B = means.shape[1]
+def _block_sums(g, x, x0, squares, step, sums):
+    """For each block of `step` rows sum g and sum g*(x - x0), or with `squares` sum (x - x0) and sum (x - x0)^2.
+
+    g and x (N, R, C), x0 (N, B, C), sums (N, B, 2, C)
+    """
+    N, B, C = x0.shape
     for task in prange(N * B):
         n, b = task // B, task % B
-        first, last = b * step, min(R, b * step + step)
-        s, q = means[n, b], squares[n, b]
+        total, product, zero = sums[n, b, 0], sums[n, b, 1], x0[n, b]
         for c in range(C):
-            s[c] = q[c] = 0
-        for r in range(first, last):
-            for c in range(C):
-                d = np.float64(x[n, r, c]) - np.float64(x[n, first, c])
-                s[c] += d
-                q[c] += d * d
-        for c in range(C):
-            d = s[c] / (last - first)
-            q[c] -= d * s[c]
-            s[c] = d + x[n, first, c]
+            total[c] = product[c] = 0
+        for r in range(b * step, min(x.shape[1], b * step + step)):
+            if squares:
+                for c in range(C):
+                    d = x[n, r, c] - zero[c]
+                    total[c] += d
+                    product[c] += d * d
+            else:
+                for c in range(C):
+                    total[c] += g[n, r, c]
+                    product[c] += g[n, r, c] * (x[n, r, c] - zero[c])
 
 
 @parallel
-def _block_sums(g, x, centre, step, sums):
-    """For each block of `step` rows and each channel sum g and sum g*(x - centre): (N, B, 2, C)."""
-    N, R, C = x.shape
-    B = sums.shape[1]
-    for task in prange(N * B):
-        n, b = task // B, task % B
-        s, q = sums[n, b, 0], sums[n, b, 1]
-        for c in range(C):
-            s[c] = q[c] = 0
-        for r in range(b * step, min(R, b * step + step)):
-            for c in range(C):
-                s[c] += g[n, r, c]
-                q[c] += np.float64(g[n, r, c]) * (np.float64(x[n, r, c]) - np.float64(centre[n, c]))
-
-
-@parallel
-def _scale_shift(x, centre, scale, shift, step, y):
-    """y = (x - centre) * scale + shift"""
+def _scale_shift(x, coefficients, step, y):
+    """y = (x - centre) * scale + shift, coefficients = centre, scale, shift: (3, N, C)"""
     N, R, C = x.shape
     B = (R + step - 1) // step
     for task in prange(N * B):
         n, b = task // B, task % B
+        centre, scale, shift = coefficients[0, n], coefficients[1, n], coefficients[2, n]
         for r in range(b * step, min(R, b * step + step)):
             for c in range(C):
-                y[n, r, c] = (x[n, r, c] - centre[n, c]) * scale[n, c] + shift[n, c]
+                y[n, r, c] = (x[n, r, c] - centre[c]) * scale[c] + shift[c]
 
 
 @parallel
-def _gradient(g, x, centre, a, b, d, step, gx):
-    """gx = a*g + b*(x - centre) + d"""
+def _combine(g, x, coefficients, step, gx):
+    """gx = p*g + q*(x - centre) + s, coefficients = centre, p, q, s: (4, N, C)"""
     N, R, C = x.shape
     B = (R + step - 1) // step
     for task in prange(N * B):
-        n, block = task // B, task % B
-        for r in range(block * step, min(R, block * step + step)):
+        n, b = task // B, task % B
+        centre, p, q, s = coefficients[0, n], coefficients[1, n], coefficients[2, n], coefficients[3, n]
+        for r in range(b * step, min(R, b * step + step)):
             for c in range(C):
-                gx[n, r, c] = a[n, c] * g[n, r, c] + (b[n, c] * (x[n, r, c] - centre[n, c]) + d[n, c])
+                gx[n, r, c] = p[c] * g[n, r, c] + (q[c] * (x[n, r, c] - centre[c]) + s[c])
 
 
 def _moments(x):
     """Mean and sum (x - mean)^2 of each channel of each image, (N, C), in float64; 0 of nothing."""
-    (N, R, C), step = x.shape, _block_rows(x.shape[2])
-    means, squares = np.empty((2, N, _blocks(x), C))
-    _block_moments(x, step, means, squares)
-    counts = np.minimum(step, R - step * np.arange(means.shape[1]))[:, None]          # (B, 1)
+    R, step = x.shape[1], _block_rows(x.shape[2])
+    first = x[:, ::step].astype(np.float64, order="C")                                # (N, B, C)
+    sums = np.empty((*first.shape[:2], 2, first.shape[2]))
+    _block_sums(x, x, first, True, step, sums)
+    counts = np.minimum(step, R - np.arange(0, R, step))[:, None]                     # (B, 1)
+    offset = sums[:, :, 0] / counts                                                   # block mean - first
+    means, squares = first + offset, sums[:, :, 1] - offset * sums[:, :, 0]
     mean = (means * counts).sum(1) / max(1, R)
     return mean, (squares + counts * (means - mean[:, None]) ** 2).sum(1)
 
 
 def _sums(g, x, centre):
     """Of each channel of each image sum g and sum g*(x - centre), (N, C) each, in float64."""
-    sums = np.empty((x.shape[0], _blocks(x), 2, x.shape[2]))
-    _block_sums(g, x, centre, _block_rows(x.shape[2]), sums)
-    sums = sums.sum(1)
-    return sums[:, 0], sums[:, 1]
+    (N, R, C), step = x.shape, _block_rows(x.shape[2])
+    x0 = np.repeat(centre.astype(np.float64)[:, None], -(-R // step), 1)              # (N, B, C)
+    sums = np.empty((N, x0.shape[1], 2, C))
+    _block_sums(g, x, x0, False, step, sums)
+    return sums.sum(1).swapaxes(0, 1)
 
 
 def _normalised(x, mean, rstd, weight, bias):
@@ -148,14 +135,13 @@ def _normalised(x, mean, rstd, weight, bias):
     centre, scale = mean.astype(x.dtype), rstd if weight is None else rstd * weight
     shift = (centre - mean) * scale + (0 if bias is None else bias)
     y = np.empty_like(x)
-    _scale_shift(x, centre, scale.astype(x.dtype), shift.astype(x.dtype), _block_rows(x.shape[2]), y)
+    _scale_shift(x, np.stack([centre, scale, shift]).astype(x.dtype), _block_rows(x.shape[2]), y)
     return y
 
 
-def _gradients(g, x, centre, a, b, d):
+def _gradients(g, x, *coefficients):
     gx = np.empty_like(x)
-    a, b, d = (np.ascontiguousarray(v, x.dtype) for v in (a, b, d))
-    _gradient(g, x, centre, a, b, d, _block_rows(x.shape[2]), gx)
+    _combine(g, x, np.stack(coefficients).astype(x.dtype), _block_rows(x.shape[2]), gx)
     return gx
 
 
@@ -178,8 +164,7 @@ def batch_norm(x, weight, bias, eps):
 
 
 def batch_norm_backward(g, x, mean, var, weight, eps):
-    (_, R, C), rstd = _batch_rows(x).shape, _rstd(var, eps)
-    return _batch_gradients(g, x, mean, rstd, weight, 1 / max(1, R))
+    return _batch_gradients(g, x, mean, _rstd(var, eps), weight, 1 / max(1, x.size // max(1, x.shape[1])))
 
 
 def batch_norm_eval(x, mean, var, weight, bias, eps):
@@ -192,11 +177,11 @@ def batch_norm_eval_backward(g, x, mean, var, weight, eps):
 
 def _batch_gradients(g, x, mean, rstd, weight, share):
     """share: by how much each number moves the statistics, 1/n, or 0 where they are constants."""
-    grows, rows, centre = _batch_rows(g), _batch_rows(x), np.ascontiguousarray(mean[None], x.dtype)
+    grows, rows, centre = _batch_rows(g), _batch_rows(x), mean[None]
     gbias, gweight = _sums(grows, rows, centre)                                      # (1, C)
     gweight *= rstd
     scale = rstd * _weight(weight, len(rstd))
-    gx = _gradients(grows, rows, centre, scale[None], -scale * rstd * gweight * share, -scale * gbias * share)
+    gx = _gradients(grows, rows, centre, scale[None], -share * scale * rstd * gweight, -share * scale * gbias)
     return _like(gx, x), gweight[0].astype(x.dtype), gbias[0].astype(x.dtype)
 
 
@@ -231,29 +216,36 @@ def group_norm_backward(g, x, mean, rstd, num_groups, weight):
     sums, products = _sums(grows, rows, centre)                                      # (N, C)
     products = products * rstd
     share = rstd / max(1, R * C // G)
-    b = -share * rstd * _to_channels(_of_groups(w * products, G), C)
-    d = -share * _to_channels(_of_groups(w * sums, G), C)
-    gx = _gradients(grows, rows, centre, rstd * w, b, d)
+    q = -share * rstd * _to_channels(_of_groups(w * products, G), C)
+    s = -share * _to_channels(_of_groups(w * sums, G), C)
+    gx = _gradients(grows, rows, centre, rstd * w, q, s)
     return _like(gx, x), products.sum(0).astype(x.dtype), sums.sum(0).astype(x.dtype)
 
 
 # ---------------------------------------------------------------------------------------- layer norm
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _line_sums(a, a0, b, b0):
+    """sum (a - a0) and sum (a - a0)*(b - b0) of two lines, in as many lanes as the processor has."""
+    total, product = 0.0, 0.0
+    for i in range(len(a)):
+        total += a[i] - a0
+        product += (a[i] - a0) * (b[i] - b0)
+    return total, product
+
 
 @parallel
 def _layer_norm(x, weight, bias, eps, step, y, mean, rstd):
     M, D = x.shape
     for block in prange((M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
-            total, squares = 0.0, 0.0
+            row = x[m]
+            first = np.float64(row[0])                           # as in the blocks above: no digits lost
+            total, squares = _line_sums(row, first, row, first)
+            centre = first + total / D
+            scale = 1 / math.sqrt((squares - total * total / D) / D + eps)
             for i in range(D):
-                total += x[m, i]
-            centre = total / D
-            for i in range(D):
-                d = x[m, i] - centre
-                squares += d * d
-            scale = 1 / math.sqrt(squares / D + eps)
-            for i in range(D):
-                y[m, i] = (x[m, i] - centre) * scale * weight[i] + bias[i]
+                y[m, i] = (row[i] - centre) * scale * weight[i] + bias[i]
             mean[m], rstd[m] = centre, scale
 
 
@@ -262,20 +254,19 @@ def _layer_norm_gradients(g, x, mean, rstd, weight, step, gx, sums):
     """gx, and of each block of rows sum g*xhat and sum g: (B, 2, D)."""
     M, D = x.shape
     for block in prange(len(sums)):
+        gweight, gbias, gw = sums[block, 0], sums[block, 1], np.empty(D, np.float64)
         for i in range(D):
-            sums[block, 0, i] = sums[block, 1, i] = 0
+            gweight[i] = gbias[i] = 0
         for m in range(block * step, min(M, block * step + step)):
             centre, scale = np.float64(mean[m]), np.float64(rstd[m])
-            total, product = 0.0, 0.0
             for i in range(D):
-                xhat = (x[m, i] - centre) * scale
-                sums[block, 0, i] += g[m, i] * xhat
-                sums[block, 1, i] += g[m, i]
-                total += g[m, i] * weight[i]
-                product += g[m, i] * weight[i] * xhat
+                gw[i] = g[m, i] * weight[i]
+                gweight[i] += g[m, i] * ((x[m, i] - centre) * scale)
+                gbias[i] += g[m, i]
+            total, product = _line_sums(gw, 0.0, x[m], centre)
+            p, q = total / D, product * scale * scale / D
             for i in range(D):
-                xhat = (x[m, i] - centre) * scale
-                gx[m, i] = scale * (g[m, i] * weight[i] - total / D - xhat * (product / D))
+                gx[m, i] = scale * (gw[i] - p - (x[m, i] - centre) * q)
 
 
 def layer_norm(x, weight, bias, eps):

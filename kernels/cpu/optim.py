@@ -1,24 +1,24 @@
 """Optimizer updates in one pass over memory: parameter, gradient and state are each read once and written once.
 
     memory      C-contiguous arrays as one line of numbers; arrays of other strides go to the reference
-    parallel    over blocks of 16 Ki numbers
+    parallel    over blocks of 4 Ki numbers, which stay in the cache from the first short loop over them to the last
 
       param  |#########|#########|####|
-      grad   |#########|#########|####|       one block of all arrays at a time, through the registers
+      grad   |#########|#########|####|       one block of all arrays at a time
       state  |#########|#########|####|
 
-A state array that is not used is passed empty.
+The loops are short so that each is turned into vector code.  A state array that is not used is passed empty.
 """
 import math
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from ..reference import optim as reference
 from .threads import parallel
 
 __all__ = ["sgd_update", "adam_update", "rmsprop_update"]
-BLOCK = 16384
+BLOCK = 4096
 
 
 def _lines(*arrays):
@@ -31,16 +31,25 @@ def _lines(*arrays):
             *(empty if a is None else a.reshape(-1) for a in states)]
 
 
+@njit(cache=True)
+def _gradient(param, grad, sign, weight_decay):
+    return sign * grad + (weight_decay * param if weight_decay else 0)
+
+
 @parallel
 def _sgd(param, grad, buf, lr, momentum, fresh, weight_decay, nesterov, sign):
     """fresh: the gradient's share of the velocity."""
     for block in prange((len(param) + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(len(param), block * BLOCK + BLOCK)):
-            g = sign * grad[i] + (weight_decay * param[i] if weight_decay else 0)
-            if len(buf):
-                buf[i] = momentum * buf[i] + fresh * g
-                g = g + momentum * buf[i] if nesterov else buf[i]
-            param[i] -= lr * g
+        here = slice(block * BLOCK, block * BLOCK + BLOCK)
+        p, g, v = param[here], grad[here], buf[here]
+        if len(v):
+            for i in range(len(p)):
+                d = _gradient(p[i], g[i], sign, weight_decay)
+                v[i] = momentum * v[i] + fresh * d
+                p[i] -= lr * (d + momentum * v[i] if nesterov else v[i])
+        else:
+            for i in range(len(p)):
+                p[i] -= lr * _gradient(p[i], g[i], sign, weight_decay)
 
 
 def sgd_update(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
@@ -55,18 +64,21 @@ def sgd_update(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov
 
 
 @parallel
-def _adam(param, grad, m, v, vmax, step_size, root, beta1, new1, beta2, new2, eps, decay, shrink, sign):
+def _adam(param, grad, mean, square, largest, step_size, root, new1, beta2, new2, eps, decay, shrink, sign):
     """new1, new2: 1 - beta1, 1 - beta2, rounded once; root: sqrt(1 - beta2^step); decay coupled, shrink decoupled."""
     for block in prange((len(param) + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(len(param), block * BLOCK + BLOCK)):
-            g = sign * grad[i] + (decay * param[i] if decay else 0)
-            m[i] += new1 * (g - m[i])
-            v[i] = beta2 * v[i] + new2 * g * g
-            largest = v[i]
-            if len(vmax):
-                largest = v[i] if v[i] > vmax[i] or v[i] != v[i] else vmax[i]
-                vmax[i] = largest
-            param[i] = shrink * param[i] - step_size * m[i] / (math.sqrt(largest) / root + eps)
+        here = slice(block * BLOCK, block * BLOCK + BLOCK)
+        p, g, m, v, top = param[here], grad[here], mean[here], square[here], largest[here]
+        for i in range(len(p)):
+            d = _gradient(p[i], g[i], sign, decay)
+            m[i] += new1 * (d - m[i])
+            v[i] = beta2 * v[i] + new2 * d * d
+        if len(top):
+            for i in range(len(p)):
+                top[i] = v[i] if (v[i] > top[i]) | (v[i] != v[i]) else top[i]
+            v = top
+        for i in range(len(p)):
+            p[i] = shrink * p[i] - step_size * m[i] / (math.sqrt(v[i]) / root + eps)
 
 
 def adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, decoupled, maximize):
@@ -75,26 +87,33 @@ def adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, st
         return reference.adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, decoupled,
                                      maximize)
     coupled, shrink = (0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1)
-    _adam(*lines, *map(param.dtype.type, (lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, beta1, 1 - beta1, beta2,
-                                          1 - beta2, eps, coupled, shrink, -1 if maximize else 1)))
+    _adam(*lines, *map(param.dtype.type, (lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, 1 - beta1,
+                                          beta2, 1 - beta2, eps, coupled, shrink, -1 if maximize else 1)))
 
 
 @parallel
-def _rmsprop(param, grad, v, buf, gavg, lr, alpha, new, eps, weight_decay, momentum, sign):
+def _rmsprop(param, grad, square, buf, mean, lr, alpha, new, eps, weight_decay, momentum, sign):
     """new: 1 - alpha, rounded once."""
     for block in prange((len(param) + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(len(param), block * BLOCK + BLOCK)):
-            g = sign * grad[i] + (weight_decay * param[i] if weight_decay else 0)
-            v[i] = alpha * v[i] + new * g * g
-            spread = v[i]
-            if len(gavg):
-                gavg[i] += new * (g - gavg[i])
-                spread -= gavg[i] * gavg[i]
-            g /= math.sqrt(spread) + eps
-            if len(buf):
-                buf[i] = momentum * buf[i] + g
-                g = buf[i]
-            param[i] -= lr * g
+        here = slice(block * BLOCK, block * BLOCK + BLOCK)
+        p, g, v, b, m = param[here], grad[here], square[here], buf[here], mean[here]
+        d = np.empty(len(p), param.dtype)
+        for i in range(len(p)):
+            d[i] = _gradient(p[i], g[i], sign, weight_decay)
+            v[i] = alpha * v[i] + new * d[i] * d[i]
+        if len(m):
+            for i in range(len(p)):
+                m[i] += new * (d[i] - m[i])
+                d[i] /= math.sqrt(v[i] - m[i] * m[i]) + eps
+        else:
+            for i in range(len(p)):
+                d[i] /= math.sqrt(v[i]) + eps
+        if len(b):
+            for i in range(len(p)):
+                b[i] = momentum * b[i] + d[i]
+                d[i] = b[i]
+        for i in range(len(p)):
+            p[i] -= lr * d[i]
 
 
 def rmsprop_update(param, grad, v, buf, gavg, lr, alpha, eps, weight_decay, momentum, maximize):

@@ -1,17 +1,17 @@
 """Pooling over channels-last images.
 
     memory      x (N, H, W, C): the inner loops run along C, from one cell of a window to the next
-    windows     output row oy meets the input rows rows[oy, 0], rows[oy, 0] + DH, ... < rows[oy, 1], inside the image;
-                columns likewise, so sliding and adaptive windows are the same to the kernels
+    windows     rows[oy] = (first, count): output row oy meets the input rows first, first + DH, ..., count of them, all
+                inside the image; columns likewise, so sliding and adaptive windows are the same to the kernels
     parallel    over the output rows of all images; the scatter over images and bands of 32 channels, so that no two
                 tasks add to the same cell
 
-              columns[ox] = 2 .. 5
-              0 1 2 3 4 5 6
-            0 . . . . . . .
-    rows[oy]1 . . a b c . .
-     = 1..3 2 . . d e f . .        y[n, oy, ox, :] = the maximum or the sum of a ... f, channel by channel
-            3 . . . . . . .
+                columns[ox] = (2, 3)
+                0 1 2 3 4 5 6
+              0 . . . . . . .
+    rows[oy]  1 . . a b c . .
+     = (1, 2) 2 . . d e f . .        y[n, oy, ox, :] = the maximum or the sum of a ... f, channel by channel
+              3 . . . . . . .
 
 The gradient of a sum over windows is a sum over windows, too: pixel y collects from the outputs whose windows cover it,
 and as starts and ends of windows only ever move on, those outputs are neighbours.
@@ -31,10 +31,11 @@ BAND = 32
 # ---------------------------------------------------------------------------------------- where the windows lie
 
 def _sliding(n, k, step, pad, dilation, out):
-    """(out, 2): first and past-the-last position of each window along an axis of n, inside it."""
+    """(out, 2): first position and number of positions of each window along an axis of n, inside it."""
     start = np.arange(out) * step - pad
     end = np.minimum(start + (k - 1) * dilation + 1, n)
-    return np.stack([np.where(start < 0, start % dilation, start), end], 1)
+    first = np.where(start < 0, start % dilation, start)
+    return np.stack([first, np.maximum(0, (end - first + dilation - 1) // dilation)], 1)
 
 
 def _sliding_windows(win):
@@ -47,15 +48,16 @@ def _adaptive_windows(size, output_size):
     bins = []
     for n, out in zip(size, output_size):
         i = np.arange(out)
-        bins.append(np.stack([i * n // out, -(-(i + 1) * n // out)], 1))
+        bins.append(np.stack([i * n // out, -(-(i + 1) * n // out) - i * n // out], 1))
     rows, columns = bins
-    return rows, columns, np.multiply.outer(*(b[:, 1] - b[:, 0] for b in bins)).astype(np.float64)
+    return rows, columns, np.multiply.outer(rows[:, 1], columns[:, 1]).astype(np.float64)
 
 
 def _covering(windows, n):
-    """(n, 2): for each position along an axis, the range of windows that hold it."""
-    at = np.arange(n)
-    return np.stack([np.searchsorted(windows[:, 1], at, "right"), np.searchsorted(windows[:, 0], at, "right")], 1)
+    """(n, 2): for each position along an axis, the first and the number of the windows that hold it."""
+    at, starts, ends = np.arange(n), windows[:, 0], windows.sum(1)
+    first = np.searchsorted(ends, at, "right")
+    return np.stack([first, np.searchsorted(starts, at, "right") - first], 1)
 
 
 # ---------------------------------------------------------------------------------------- maximum
@@ -67,20 +69,25 @@ def _max_windows(x, rows, columns, DH, DW, y, indices):
     OH, OW = len(rows), len(columns)
     for task in prange(N * OH):
         n, oy = task // OH, task % OH
+        where = np.empty(C, np.int32)                    # as wide as the float32 it is chosen with
         for ox in range(OW):
-            best, where = y[n, oy, ox], indices[n, oy, ox]
+            best = y[n, oy, ox]
             top, left = rows[oy, 0], columns[ox, 0]
-            met = top < rows[oy, 1] and left < columns[ox, 1]
+            first = np.int32(top * W + left if rows[oy, 1] * columns[ox, 1] else -1)
             for c in range(C):
-                best[c] = x[n, top, left, c] if met else -np.inf
-                where[c] = top * W + left if met else -1
-            for iy in range(top, rows[oy, 1], DH):
-                for ix in range(left, columns[ox, 1], DW):
+                best[c] = -np.inf
+                where[c] = first
+            for i in range(rows[oy, 1]):
+                for j in range(columns[ox, 1]):
+                    iy, ix = top + i * DH, left + j * DW
+                    at = np.int32(iy * W + ix)
                     for c in range(C):
                         value = x[n, iy, ix, c]
                         wins = (value > best[c]) | (value != value)
                         best[c] = value if wins else best[c]
-                        where[c] = iy * W + ix if wins else where[c]
+                        where[c] = at if wins else where[c]
+            for c in range(C):
+                indices[n, oy, ox, c] = where[c]
 
 
 def _max_pool(x, rows, columns, DH, DW):
@@ -107,7 +114,9 @@ def _scatter(g, indices, gx):
     for task in prange(N * bands):
         n, first = task // bands, task % bands * BAND
         last = min(C, first + BAND)
-        gx[n, :, first:last] = 0
+        for p in range(gx.shape[1]):
+            for c in range(first, last):
+                gx[n, p, c] = 0
         for p in range(P):
             for c in range(first, last):
                 if indices[n, p, c] >= 0:
@@ -155,10 +164,10 @@ def _sum_windows(x, rows, columns, divisors, y):
         for ox in range(OW):
             for c in range(C):
                 total[c] = 0
-            for iy in range(rows[oy, 0], rows[oy, 1]):
-                for ix in range(columns[ox, 0], columns[ox, 1]):
+            for i in range(rows[oy, 1]):
+                for j in range(columns[ox, 1]):
                     for c in range(C):
-                        total[c] += x[n, iy, ix, c]
+                        total[c] += x[n, rows[oy, 0] + i, columns[ox, 0] + j, c]
             for c in range(C):
                 y[n, oy, ox, c] = total[c] / divisors[oy, ox]
 
