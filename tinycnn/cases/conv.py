@@ -15,8 +15,8 @@ CASES = [
     case("conv2d", (2, 3, 5, 4), (4, 3, 3, 2), (4,)),
     case("conv2d", (2, 3, 6, 5), (2, 3, 3, 3), stride=(2, 1), padding=(1, 2)),
     case("conv2d", (1, 2, 7, 6), (3, 2, 3, 2), (3,), padding=(2, 1), dilation=(2, 3)),
-    case("conv2d", (2, 4, 4, 5), (6, 2, 3, 3), padding=1, groups=2),
-    case("conv2d", (2, 3, 5, 4), (6, 1, 3, 3), (6,), stride=2, padding=1, groups=3),      # depthwise, 2 a channel
+    case("conv2d", (1, 4, 4, 3), (6, 2, 3, 3), padding=1, groups=2),
+    case("conv2d", (1, 3, 5, 4), (6, 1, 3, 3), (6,), stride=2, padding=1, groups=3),      # depthwise, 2 a channel
     case("conv2d", (2, 3, 4, 5), (4, 3, 1, 1)),
     case("conv2d", (2, 3, 4, 5), (4, 3, 1, 1), stride=2),
     case("conv2d", (3, 5, 4), (2, 3, 3, 2), (2,)),
