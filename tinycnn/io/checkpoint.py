@@ -1,0 +1,135 @@
+"""Checkpoints: nested dicts, lists, tuples, arrays, numbers and text in one file, without pickle.
+
+The file is a .safetensors file (see safetensors.py): its metadata hold the nesting as JSON and the sha256 of the
+arrays' bytes.  A flat dict of arrays, such as a state_dict, keeps its names: other programs read it as weights.
+
+    value                    in the JSON
+    None, bool, int, str     itself
+    float                    {"f": "0x1.8p+1"}      (exact, and inf and nan too)
+    list, tuple              {"l": [...]}, {"t": [...]}
+    dict                     {"d": [[key, value], ...]}
+    array, Tensor            {"a": "name"}          (both come back as NumPy arrays)
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor
+from .atomic import write_atomically
+from .safetensors import FileFormatError, encode, plain_array, read
+
+FORMAT = "tinycnn-checkpoint-1"
+MAX_DEPTH = 64
+
+
+class CheckpointError(FileFormatError):
+    """A checkpoint cannot be read: damaged, cut short, or something else."""
+
+
+def save(obj: Any, path: str | Path) -> None:
+    """Write nested dicts, lists, tuples, arrays, Tensors, numbers, text and None to a file, all or nothing.
+
+    Raises TypeError naming the place of anything else, OSError if the file cannot be written.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    flat = isinstance(obj, dict) and all(isinstance(k, str) and _is_array(v) and k for k, v in obj.items())
+    tree = _encoded(obj, arrays, "", flat, 0)
+    digest = _digest(arrays)
+    metadata = {"format": FORMAT, "sha256": digest, "tree": json.dumps(tree, separators=(",", ":"))}
+    write_atomically(path, encode(arrays, metadata))
+
+
+def load(path: str | Path) -> Any:
+    """What `save` wrote; Tensors come back as arrays.
+
+    A plain .safetensors file gives a dict of arrays.  Raises CheckpointError for a file that is damaged or of another
+    kind (nothing in a file can run code), OSError if it cannot be read.
+    """
+    try:
+        arrays, metadata = read(path)
+        if metadata.get("format") != FORMAT:
+            if "tree" in metadata:
+                raise FileFormatError(f"{path}: made by another version ({metadata.get('format')!r})")
+            return arrays
+        if _digest(arrays) != metadata.get("sha256"):
+            raise FileFormatError(f"{path}: the content does not match its checksum: the file is damaged")
+        return _decoded(_parsed(metadata, path), arrays, 0)
+    except CheckpointError:
+        raise
+    except FileFormatError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _is_array(v):
+    return isinstance(v, (Tensor, np.ndarray)) or (hasattr(v, "get") and hasattr(v, "dtype"))
+
+
+def _digest(arrays):
+    """sha256 over names, dtypes, shapes and bytes."""
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        a = arrays[name]
+        h.update(f"{name}\0{a.dtype.str}\0{a.shape}\0".encode())
+        h.update(a.tobytes())
+    return h.hexdigest()
+
+
+def _encoded(v, arrays, place, flat, depth):
+    if depth > MAX_DEPTH:
+        raise TypeError(f"save: more than {MAX_DEPTH} levels deep at {place[:200] or 'the top'}")
+    if v is None or isinstance(v, (bool, str, int)):
+        return v
+    if isinstance(v, float):
+        return {"f": v.hex()}
+    if isinstance(v, np.generic):
+        return _encoded(v.item(), arrays, place, flat, depth)
+    if _is_array(v):
+        name = place[1:] if flat else str(len(arrays))
+        arrays[name] = plain_array(v)
+        return {"a": name}
+    if isinstance(v, (list, tuple)):
+        items = [_encoded(x, arrays, f"{place}.{i}", flat, depth + 1) for i, x in enumerate(v)]
+        return {"l" if isinstance(v, list) else "t": items}
+    if isinstance(v, dict):
+        for k in v:
+            if not isinstance(k, (str, int)) or isinstance(k, bool):
+                raise TypeError(f"save: the key {k!r} at {place[1:] or 'the top'} must be text or a whole number")
+        return {"d": [[k, _encoded(x, arrays, f"{place}.{k}", flat, depth + 1)] for k, x in v.items()]}
+    raise TypeError(f"save: {place[1:] or 'the value'} is a {type(v).__name__}: only dicts, lists, tuples, arrays, Tensors, "
+                    "numbers, text and None can be stored")
+
+
+def _parsed(metadata, path):
+    try:
+        return json.loads(metadata["tree"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: the structure cannot be read: {error}") from None
+
+
+def _decoded(v, arrays, depth):
+    if depth > MAX_DEPTH:
+        raise FileFormatError("the structure is nested too deeply")
+    if v is None or isinstance(v, (bool, str, int)):
+        return v
+    if not isinstance(v, dict) or len(v) != 1:
+        raise FileFormatError(f"unexpected structure: {str(v)[:60]}")
+    (kind, inner), = v.items()
+    try:
+        if kind == "f":
+            return float.fromhex(inner)
+        if kind == "a":
+            return arrays[inner]
+        if kind in ("l", "t"):
+            return (list if kind == "l" else tuple)(_decoded(x, arrays, depth + 1) for x in inner)
+        if kind == "d":
+            return {k: _decoded(x, arrays, depth + 1) for k, x in inner}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"unexpected structure: {error}") from None
+    raise FileFormatError(f"unexpected structure: {kind!r}")
