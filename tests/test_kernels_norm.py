@@ -188,28 +188,36 @@ def test_no_rows(kernels):
 
 # ------------------------------------------------------------------------------ Numba against the reference
 
+def largest_factor(rstd):
+    """gx is a difference of numbers of this size: with 1 or 2 values for a mean nothing is left but their rounding."""
+    return rstd.max()
+
+
 @examples
 @given(shapes, dtypes, layouts, layouts, st.booleans())
 def test_batch_norms_equal_the_reference(shape, dtype, layout, layout_g, affine):
     x, g, *parameters = problem(shape, dtype, affine)
     there = layout(x), layout_g(g), *parameters
-    for norm in batch_norm, batch_norm_eval:
-        assert_close(norm(cpu, *there), norm(reference, x, g, *parameters), 512)
+    expected = batch_norm(reference, x, g, *parameters)
+    assert_close(batch_norm(cpu, *there), expected, least=largest_factor((expected[2] + EPS) ** -0.5))
+    assert_close(batch_norm_eval(cpu, *there), batch_norm_eval(reference, x, g, *parameters))
 
 
 @examples
 @given(shapes, dtypes, layouts, layouts, st.booleans(), st.sampled_from([1, 2, 3]))
 def test_group_norm_equals_the_reference(shape, dtype, layout, layout_g, affine, groups):
     x, g, *parameters = problem((shape[0], shape[1] * groups, *shape[2:]), dtype, affine)
-    results = group_norm(cpu, layout(x), layout_g(g), *parameters, groups)
-    assert_close(results, group_norm(reference, x, g, *parameters, groups), 512)
+    expected = group_norm(reference, x, g, *parameters, groups)
+    assert_close(group_norm(cpu, layout(x), layout_g(g), *parameters, groups), expected,
+                 least=largest_factor(expected[2]))
 
 
 @examples
 @given(st.integers(1, 90), st.integers(1, 40), dtypes, layouts, layouts, st.booleans())
 def test_layer_norm_equals_the_reference(M, D, dtype, layout, layout_g, affine):
     x, g, *parameters = problem((M, D), dtype, affine)
-    assert_close(layer_norm(cpu, layout(x), layout_g(g), *parameters), layer_norm(reference, x, g, *parameters), 512)
+    expected = layer_norm(reference, x, g, *parameters)
+    assert_close(layer_norm(cpu, layout(x), layout_g(g), *parameters), expected, least=largest_factor(expected[2]))
 
 
 @examples

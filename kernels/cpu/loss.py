@@ -3,16 +3,18 @@
     memory      x (M, C) in C order: a row is a contiguous line
     parallel    over blocks of rows with about 4 Ki numbers
 
-    row      x0 x1 ... xC-1  --->  top = max  --->  sum exp(x - top)  --->  y, loss        one visit, in the cache
+    row      x0 x1 ... xC-1  --->  top = max  --->  sum exp(x - top)  --->  y             while the row is in the cache
 
-Sums run in float64.  nan and inf take the course they take in the formulas: a row with a nan, with +inf, or of nothing
-but -inf becomes nan.
+What is left of cross-entropy after log-softmax is one number a row, which the reference works out.  Sums run in
+float64.  nan and inf take the course they take in the formulas: a row with a nan, with +inf, or of nothing but -inf
+becomes nan.
 """
 import math
 
 import numpy as np
 from numba import njit, prange
 
+from ..reference.loss import row_losses
 from .threads import parallel
 
 __all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
@@ -34,17 +36,6 @@ def _top(row):
     return top
 
 
-@njit(cache=True)
-def _log_softmax_row(row, y):
-    top, total = _top(row), 0.0
-    for c in range(len(row)):
-        y[c] = row[c] - top
-        total += math.exp(y[c])
-    log_total = math.log(total)
-    for c in range(len(row)):
-        y[c] -= log_total
-
-
 @parallel
 def _softmax(x, step, y):
     M, C = x.shape
@@ -63,7 +54,13 @@ def _log_softmax(x, step, y):
     M, C = x.shape
     for block in prange((M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
-            _log_softmax_row(x[m], y[m])
+            top, total = _top(x[m]), 0.0
+            for c in range(C):
+                y[m, c] = x[m, c] - top
+                total += math.exp(y[m, c])
+            log_total = math.log(total)
+            for c in range(C):
+                y[m, c] -= log_total
 
 
 @parallel
@@ -115,23 +112,6 @@ def log_softmax_backward(g, y):
 
 
 @parallel
-def _cross_entropy(x, target, weight, ignore_index, smoothing, step, losses, logp):
-    M, C = x.shape
-    for block in prange((M + step - 1) // step):
-        for m in range(block * step, min(M, block * step + step)):
-            _log_softmax_row(x[m], logp[m])
-            losses[m] = 0
-            if target[m] != ignore_index:
-                loss = -weight[target[m]] * logp[m, target[m]] * (1 - smoothing)
-                if smoothing > 0:                                # else 0 * inf, where a class is impossible
-                    total = 0.0
-                    for c in range(C):
-                        total += weight[c] * logp[m, c]
-                    loss -= total * (smoothing / C)
-                losses[m] = loss
-
-
-@parallel
 def _cross_entropy_backward(g, logp, target, weight, ignore_index, smoothing, step, gx):
     M, C = logp.shape
     total = 0.0
@@ -148,22 +128,15 @@ def _cross_entropy_backward(g, logp, target, weight, ignore_index, smoothing, st
                 gx[m, target[m]] -= g[m] * own
 
 
-def _weights(weight, x):
-    return np.ones(x.shape[1], x.dtype) if weight is None else np.ascontiguousarray(weight, x.dtype)
-
-
 def cross_entropy(x, target, weight, ignore_index, label_smoothing):
-    x, target = np.ascontiguousarray(x), np.ascontiguousarray(target, np.int64)
-    losses, logp = np.empty(len(x), x.dtype), np.empty_like(x)
-    if x.size:
-        _cross_entropy(x, target, _weights(weight, x), ignore_index, float(label_smoothing), _step(x), losses, logp)
-    return losses, logp
+    logp = log_softmax(x)
+    return row_losses(logp, target, weight, ignore_index, label_smoothing), logp
 
 
 def cross_entropy_backward(g, logp, target, weight, ignore_index, label_smoothing):
     g, logp, target = np.ascontiguousarray(g), np.ascontiguousarray(logp), np.ascontiguousarray(target, np.int64)
     gx = np.empty_like(logp)
     if gx.size:
-        _cross_entropy_backward(g, logp, target, _weights(weight, logp), ignore_index, float(label_smoothing),
-                                _step(gx), gx)
+        weight = np.ones(gx.shape[1], gx.dtype) if weight is None else np.ascontiguousarray(weight)
+        _cross_entropy_backward(g, logp, target, weight, ignore_index, float(label_smoothing), _step(gx), gx)
     return gx

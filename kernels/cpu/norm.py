@@ -289,6 +289,12 @@ def layer_norm_backward(g, x, mean, rstd, weight):
 
 # ---------------------------------------------------------------------------------------- response norm
 
+@njit(cache=True, error_model="numpy")
+def _power(base, beta):
+    """base^-beta; three square roots are ten times faster, and 0.75 is the paper's beta and the default."""
+    return 1 / (math.sqrt(base) * math.sqrt(math.sqrt(base))) if beta == 0.75 else base ** -beta
+
+
 @parallel
 def _response_norm(x, size, alpha, beta, k, y):
     """x (M, C).  Each number's neighbours are the channels c - size//2 .. c + (size - 1)//2 of its pixel."""
@@ -298,7 +304,7 @@ def _response_norm(x, size, alpha, beta, k, y):
             squares = 0.0
             for i in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
                 squares += np.float64(x[m, i]) * x[m, i]
-            y[m, c] = x[m, c] * (k + alpha / size * squares) ** -beta
+            y[m, c] = x[m, c] * _power(k + alpha / size * squares, beta)
 
 
 @parallel
@@ -311,7 +317,7 @@ def _response_norm_gradient(g, x, size, alpha, beta, k, gx):
             for i in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
                 squares += np.float64(x[m, i]) * x[m, i]
             base = k + alpha / size * squares
-            own = g[m, c] * base ** -beta
+            own = g[m, c] * _power(base, beta)
             gx[m, c] = own
             shared[c] = own * x[m, c] / base
         for c in range(C):

@@ -69,25 +69,22 @@ def _max_windows(x, rows, columns, DH, DW, y, indices):
     OH, OW = len(rows), len(columns)
     for task in prange(N * OH):
         n, oy = task // OH, task % OH
-        where = np.empty(C, np.int32)                    # as wide as the float32 it is chosen with
         for ox in range(OW):
-            best = y[n, oy, ox]
+            best, where = y[n, oy, ox], indices[n, oy, ox]
             top, left = rows[oy, 0], columns[ox, 0]
-            first = np.int32(top * W + left if rows[oy, 1] * columns[ox, 1] else -1)
+            first = top * W + left if rows[oy, 1] * columns[ox, 1] else -1
             for c in range(C):
                 best[c] = -np.inf
                 where[c] = first
             for i in range(rows[oy, 1]):
                 for j in range(columns[ox, 1]):
                     iy, ix = top + i * DH, left + j * DW
-                    at = np.int32(iy * W + ix)
+                    at = iy * W + ix
                     for c in range(C):
                         value = x[n, iy, ix, c]
                         wins = (value > best[c]) | (value != value)
                         best[c] = value if wins else best[c]
                         where[c] = at if wins else where[c]
-            for c in range(C):
-                indices[n, oy, ox, c] = where[c]
 
 
 def _max_pool(x, rows, columns, DH, DW):
@@ -108,15 +105,12 @@ def adaptive_max_pool2d(x, output_size):
 
 @parallel
 def _scatter(g, indices, gx):
-    """gx (N, H*W, C) = sums of the g (N, OH*OW, C) with the same index."""
+    """Add each g (N, OH*OW, C) to the cell of gx (N, H*W, C) that its index names."""
     N, P, C = g.shape
     bands = (C + BAND - 1) // BAND
     for task in prange(N * bands):
         n, first = task // bands, task % bands * BAND
         last = min(C, first + BAND)
-        for p in range(gx.shape[1]):
-            for c in range(first, last):
-                gx[n, p, c] = 0
         for p in range(P):
             for c in range(first, last):
                 if indices[n, p, c] >= 0:
@@ -126,7 +120,7 @@ def _scatter(g, indices, gx):
 def max_pool2d_backward(g, indices, size):
     N, C = g.shape[:2]
     g, indices = (nhwc(a).reshape(N, -1 if a.size else 0, C) for a in (g, indices))    # (N, OH*OW, C)
-    gx = np.empty((N, size[0] * size[1], C), g.dtype)
+    gx = np.zeros((N, size[0] * size[1], C), g.dtype)
     _scatter(g, indices, gx)
     return nchw(gx.reshape(N, *size, C))
 

@@ -46,12 +46,18 @@ def _kept_weights(logp, target, weight, ignore_index):
 
 def cross_entropy(x, target, weight, ignore_index, label_smoothing):
     """Logits (M, C) and classes (M,) -> the weighted loss of each row (M,), and log-softmax (M, C)."""
-    xp, (M, C), logp = array_module(x), x.shape, log_softmax(x)
+    logp = log_softmax(x)
+    return row_losses(logp, target, weight, ignore_index, label_smoothing), logp
+
+
+def row_losses(logp, target, weight, ignore_index, label_smoothing):
+    """`cross_entropy` of the rows (M,), from log-softmax."""
+    xp, (M, C) = array_module(logp), logp.shape
     kept, classes, w = _kept_weights(logp, target, weight, ignore_index)
     losses = -w[classes] * logp[xp.arange(M), classes]
     if label_smoothing:                        # else 0 * inf, where a class is impossible
         losses = losses * (1 - label_smoothing) - (w * logp).sum(1) * (label_smoothing / C)
-    return xp.where(kept, losses, x.dtype.type(0)), logp
+    return xp.where(kept, losses, logp.dtype.type(0))
 
 
 def cross_entropy_backward(g, logp, target, weight, ignore_index, label_smoothing):
