@@ -87,7 +87,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
              "conv_transpose2d": 1.0, "conv_transpose3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2),
              "selu": 0.75}
     if nonlinearity not in gains:
-        raise ValueError(f"calculate_gain: unknown nonlinearity {nonlinearity!r}: one of {', '.join(gains)}, leaky_relu")
+        raise ValueError(f"calculate_gain: {nonlinearity!r} is none of {', '.join(gains)}, leaky_relu")
     return gains[nonlinearity]
 
 

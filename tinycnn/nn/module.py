@@ -2,29 +2,25 @@
 
 Attributes are the tree: a Parameter, a Module or a registered buffer is found by having been assigned, in the order
 of assignment.  Nothing else is to be done, and there is no super().__init__() to forget.
+
+    Net                          named_modules()   named_parameters()
+      conv  Conv2d               "conv"            "conv.weight", "conv.bias"
+      norm  BatchNorm2d          "norm"            "norm.weight", "norm.bias"  + buffers "norm.running_mean", ...
 """
 from __future__ import annotations
 
-from copy import deepcopy
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Mapping
 
 import numpy as np
 
-from ..autograd import HookHandle, Tensor, alias, no_grad
+from ..autograd import HookHandle, Tensor, no_grad
+from ..backend import module_of
+from .hooks import Handles, watch_backward
+from .parameter import Parameter
+from .state import LoadResult, load
 
 _SHOWN = (ValueError, TypeError, IndexError)         # errors of a forward() that get the layer's path in front
-
-
-class Parameter(Tensor):
-    """A Tensor that a Module owns and an optimizer changes.  As torch.nn.Parameter."""
-
-    def __init__(self, data: Any, requires_grad: bool = True):
-        super().__init__(data, requires_grad)
-
-    def __deepcopy__(self, memo):
-        out = type(self)(self._data.copy(), self.requires_grad)
-        memo[id(self)] = out
-        return out
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 class Module:
@@ -64,6 +60,8 @@ class Module:
 
     def _locate(self, error):
         """Put the path of the innermost layer that failed, seen from here, in front of the message."""
+        if type(error) not in _SHOWN:                # subclasses may not be made of one message
+            return
         if not hasattr(error, "layer"):
             error.layer, error.reason = self, str(error)
         path = next((name for name, m in self.named_modules() if m is error.layer and name), "")
@@ -72,14 +70,34 @@ class Module:
 
     # ------------------------------------------------------------------ the tree
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (list, tuple)) and any(isinstance(v, (Module, Parameter)) for v in value):
-            kind = "ModuleList" if any(isinstance(v, Module) for v in value) else "ParameterList"
-            raise TypeError(f"{type(self).__name__}.{name}: layers in a plain {type(value).__name__} would lose their "
-                            f"parameters: use nn.{kind}([...]) or nn.Sequential(...)")
-        buffers = vars(self).get("_buffer_names", {})
-        if name in buffers and value is not None and not isinstance(value, Tensor):
+        if isinstance(value, (list, tuple, dict)):
+            self._refuse_lost(name, value, self)
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise TypeError(f"{type(self).__name__}.{name} is a Parameter and cannot become a {type(value).__name__}: "
+                            f"assign nn.Parameter(...), or change its values: with no_grad(): {name}.copy_(...)")
+        if name in vars(self).get("_buffer_names", {}) and value is not None and not isinstance(value, Tensor):
             value = Tensor(value)
         object.__setattr__(self, name, value)
+
+    def _refuse_lost(self, name, value, root):
+        """Raise TypeError if a plain list or dict holds parts that are nowhere else in root's tree."""
+        held = list(_held(value))
+        if not held:
+            return
+        found = {id(m) for m in root.modules()} | {id(p) for m in root.modules() for _, p in m._own(False)}
+        if any(id(part) not in found for part in held):
+            kind = "Parameter" if isinstance(held[0], Parameter) else "Module"
+            container = f"nn.{kind}Dict({{...}})" if isinstance(value, dict) else f"nn.{kind}List([...])"
+            raise TypeError(f"{type(self).__name__}.{name}: a plain {type(value).__name__} holds a "
+                            f"{type(held[0]).__name__}, whose parameters would not be found, trained or saved: use "
+                            f"{container}" + (" or nn.Sequential(...)" if kind == "Module" else ""))
+
+    def _refuse_all_lost(self):
+        """The same for what was put into lists after they were assigned."""
+        for m in self.modules():
+            for name, v in vars(m).items():
+                if isinstance(v, (list, tuple, dict)) and v and name not in _HOOKS:
+                    m._refuse_lost(name, v, self)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
         """Keep a tensor that is not trained but belongs to the state (not in state_dict if not persistent)."""
@@ -103,7 +121,7 @@ class Module:
         if not name or "." in name:
             raise ValueError(f"{type(self).__name__}: {name!r} cannot be the name of a part: it must be a word "
                              "without dots")
-        if hasattr(type(self), name):
+        if getattr(type(self), name, None) is not None:
             raise ValueError(f"{type(self).__name__}: the name {name!r} is taken by the class")
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -139,6 +157,7 @@ class Module:
                 yield name, v
 
     def _named(self, buffers, prefix, recurse):
+        self._refuse_all_lost()
         seen = set()
         for path, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
             for name, t in module._own(buffers):
@@ -205,15 +224,34 @@ class Module:
                     p.grad.zero_()
 
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Module:
-        """Move parameters and buffers to a device, floating-point ones to a dtype; returns the module."""
-        for t in [*self.parameters(), *self.buffers()]:
-            floating = t.dtype.kind == "f"
-            places = [v for v in targets if floating or isinstance(v, str)]
-            with no_grad():
-                t.data = t.to(*places, device=device, dtype=dtype if floating else None).data
-                if t.grad is not None:
-                    t.grad.data = t.grad.to(*places, device=device, dtype=dtype).data
+        """Move parameters and buffers to a device, floating-point ones to a dtype; returns the module.
+
+        to("cuda"), to(np.float64), to("cpu", np.float32), to(tensor).  Raises ValueError for an unknown device,
+        TypeError for a dtype that is not floating point; nothing is changed then.
+        """
+        for target in targets:
+            if isinstance(target, Tensor):
+                device, dtype = target.device, target.dtype
+            elif isinstance(target, str) and not _names_dtype(target):
+                device = target
+            else:
+                dtype = target
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise TypeError(f"{type(self).__name__}.to: parameters are floating-point numbers, they cannot become "
+                            f"{np.dtype(dtype)}: use float32 or float64")
+        module_of(device)
+        for module in self.modules():
+            module._convert(device, dtype)
         return self
+
+    def _convert(self, device, dtype):
+        """Move the module's own tensors and their gradients."""
+        for t in [*(t for _, t in self._own(False)), *(t for _, t in self._own(True))]:
+            for part in (t, t.grad):
+                if part is not None:
+                    moved = part.detach().to(device=device, dtype=dtype if part.dtype.kind == "f" else None).data
+                    if moved is not part.data:
+                        part.data = moved
 
     def float(self) -> Module:
         """Parameters and buffers in float32; returns the module."""
@@ -234,6 +272,7 @@ class Module:
     # ------------------------------------------------------------------ state
     def _state(self):
         """(path, tensor) of everything in state_dict: parameters, then persistent buffers, module by module."""
+        self._refuse_all_lost()
         for path, module in self._all_modules():
             names = vars(module).get("_buffer_names", {})
             for name, t in [*module._own(False), *module._own(True)]:
@@ -251,28 +290,13 @@ class Module:
         """path -> array of every parameter and persistent buffer; the arrays are the module's own, not copies."""
         return {name: t.data for name, t in self._state()}
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True) -> LoadResult:
-        """Copy the arrays (or tensors) of a mapping into parameters and buffers.
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy the arrays (or tensors) of a mapping into parameters and buffers, in their dtype and on their device.
 
-        Raises KeyError naming every missing and unexpected key (only if strict) and ValueError for wrong shapes, all
-        at once; nothing is changed then.  Returns (missing_keys, unexpected_keys).
+        Returns (missing_keys, unexpected_keys).  Raises ValueError that names every missing and unexpected key (if
+        strict) and every wrong shape at once; nothing is changed then.
         """
-        mine = dict(self._state())
-        given = {name: v.data if isinstance(v, Tensor) else np.asarray(v) for name, v in state_dict.items()}
-        missing, unexpected = [n for n in mine if n not in given], [n for n in given if n not in mine]
-        shapes = [f"{n}: expected {mine[n].shape}, got {given[n].shape}" for n in mine
-                  if n in given and mine[n].shape != given[n].shape]
-        complaints = [f"missing keys: {', '.join(missing)}"] if missing and strict else []
-        complaints += [f"unexpected keys: {', '.join(unexpected)}"] if unexpected and strict else []
-        complaints += [f"wrong shapes: {'; '.join(shapes)}"] if shapes else []
-        if complaints:
-            cure = " (strict=False loads what fits by name)" if strict and (missing or unexpected) else ""
-            kind = ValueError if shapes else StateKeyError
-            raise kind(f"load_state_dict into {type(self).__name__}: {'. '.join(complaints)}{cure}")
-        with no_grad():
-            for name in mine.keys() & given.keys():
-                mine[name].copy_(Tensor(given[name]))
-        return LoadResult(missing, unexpected)
+        return load(type(self).__name__, dict(self._state()), state_dict, strict)
 
     # ------------------------------------------------------------------ hooks
     def _hooks(self, kind):
@@ -286,30 +310,12 @@ class Module:
         """Call hook(module, inputs) before forward; what it returns, if anything, becomes the inputs."""
         return HookHandle(vars(self).setdefault("_forward_pre_hooks", {}), hook)
 
-    def register_full_backward_hook(self, hook: Callable) -> HookHandle:
-        """Call hook(module, grad_inputs, grad_outputs) in backward; one tensor in, one tensor out.
+    def register_full_backward_hook(self, hook: Callable) -> Handles:
+        """Call hook(module, grad_inputs, grad_outputs) in backward, with tuples of one: first input, output.
 
-        What it returns, if anything, replaces the gradient of the input.
+        What it returns, if anything, replaces the gradient of the input.  For modules that return one tensor.
         """
-        entered = []
-
-        def before(module, inputs):
-            x = inputs[0]
-            x = alias(x) if isinstance(x, Tensor) and x.requires_grad else x
-            entered.append(x)                        # this module's own view of its input: others' gradients stay out
-            return (x, *inputs[1:])
-
-        def after(module, inputs, output):
-            x, y, arrived = entered.pop(), alias(output), []
-            if not y.requires_grad:
-                return None
-            y.register_hook(arrived.append)
-            if isinstance(x, Tensor) and x.requires_grad:
-                x.register_hook(lambda g: _first(hook(module, (g,), (arrived.pop(),))))
-            else:
-                y.register_hook(lambda g: hook(module, (None,), (g,)) and None)
-            return y
-        return _Handles(self.register_forward_pre_hook(before), self.register_forward_hook(after))
+        return watch_backward(self, hook)
 
     # ------------------------------------------------------------------ showing and copying
     def extra_repr(self) -> str:
@@ -317,48 +323,30 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in vars(self).items()
-                 if isinstance(child, Module)]
+        lines = self._repr_lines()
+        extra = self.extra_repr()
         if not lines:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
+            return f"{type(self).__name__}({extra})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join([*filter(None, [extra]), *lines]) + "\n)"
 
-    def __deepcopy__(self, memo):
-        out = type(self).__new__(type(self))
-        memo[id(self)] = out
-        for name, v in vars(self).items():
-            copied = Tensor(v.data.copy()) if type(v) is Tensor else deepcopy(v, memo)
-            object.__setattr__(out, name, copied)
-        return out
+    def _repr_lines(self):
+        """A line, or several, for each part."""
+        return [f"({name}): " + repr(v).replace("\n", "\n  ") for name, v in vars(self).items()
+                if isinstance(v, Module)]
 
 
-class _Handles:
-    """Several hooks taken off as one."""
-
-    def __init__(self, *handles):
-        self._handles = handles
-
-    def remove(self):
-        for h in self._handles:
-            h.remove()
+def _held(value):
+    """The modules and parameters in plain lists, tuples and dicts, nested ones, too."""
+    for v in value.values() if isinstance(value, dict) else value:
+        if isinstance(v, (Module, Parameter)):
+            yield v
+        elif isinstance(v, (list, tuple, dict)):
+            yield from _held(v)
 
 
-def _first(returned):
-    return returned[0] if isinstance(returned, tuple) else returned
-
-
-class StateKeyError(KeyError):
-    """Keys of a state_dict are missing or unexpected; a KeyError whose message is shown as it is."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class LoadResult(tuple):
-    """(missing_keys, unexpected_keys), as torch returns them."""
-
-    def __new__(cls, missing_keys, unexpected_keys):
-        return super().__new__(cls, (missing_keys, unexpected_keys))
-
-    missing_keys = property(lambda self: self[0])
-    unexpected_keys = property(lambda self: self[1])
+def _names_dtype(text):
+    try:
+        np.dtype(text)
+    except TypeError:
+        return False
+    return True

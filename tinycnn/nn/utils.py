@@ -14,8 +14,9 @@ def _graded(parameters):
     return [p.grad for p in parameters if p.grad is not None]
 
 
-def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
-    """Scale all gradients together so that the norm of all their elements is at most max_norm; returns that norm before.
+def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False) -> Tensor:
+    """Scale all gradients together so that the norm of all their elements is at most max_norm; returns what it was.
 
     Raises RuntimeError for a norm of nan or inf if error_if_nonfinite.  As torch.nn.utils.clip_grad_norm_.
     Pascanu et al. 2013, algorithm 1.

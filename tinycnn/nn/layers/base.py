@@ -1,79 +1,67 @@
-"""A layer without parameters is a function with some of its arguments given in advance."""
+"""A layer without parameters is a function of functional.py with some of its arguments given in advance."""
 from __future__ import annotations
 
-from inspect import Parameter as Argument
-from inspect import Signature, signature
-from typing import Any, Callable
+from dataclasses import dataclass, fields
+from inspect import get_annotations
+from math import sqrt
+from typing import Any, Callable, ClassVar, dataclass_transform
 
 import numpy as np
 
-from ...autograd import Tensor
-from ...methods import FUNCTIONS
-from ..module import Module, Parameter
+from ...backend import module_of
+from .. import init
+from ..module import Module
+from ..parameter import Parameter
 
 
-class FunctionLayer(Module):
-    """forward(x) = function(x, **arguments).
+@dataclass_transform(eq_default=False)
+@dataclass(eq=False, repr=False)
+class Layer(Module):
+    """forward(x) = function(x, **options), where the options are the class's annotated fields.
 
-    A subclass names its function and which of the function's arguments the constructor `takes`, in torch's order;
-    their names and defaults are the function's, unless `defaults` says otherwise.
+    They are the constructor's arguments, in their order, and what repr() shows:
+
+        class ELU(Layer):
+            function = staticmethod(F.elu)
+            alpha: float = 1.0
+            inplace: bool = False
+
+    shown   the fields that repr() shows; None: all, `inplace` only where it is set
     """
 
-    function: str = ""
-    takes: tuple[str, ...] = ()
-    defaults: dict[str, Any] = {}
+    function: ClassVar[Callable[..., Any]]
+    shown: ClassVar[tuple[str, ...] | None] = None
 
     def __init_subclass__(cls) -> None:
-        if not cls.function:
-            return
-        known = signature(FUNCTIONS[cls.function]).parameters
-        arguments = [known[name].replace(kind=Argument.POSITIONAL_OR_KEYWORD) for name in cls.takes]
-        cls.__signature__ = Signature([a.replace(default=cls.defaults[a.name]) if a.name in cls.defaults else a
-                                       for a in arguments])
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        try:
-            bound = self.__signature__.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{type(self).__name__}{self.__signature__}: {error}") from None
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
-            setattr(self, name, value)
+        if any("ClassVar" not in str(kind) for kind in get_annotations(cls).values()):
+            dataclass(eq=False, repr=False)(cls)
 
     def options(self) -> dict[str, Any]:
-        """The arguments in force."""
-        return {name: getattr(self, name) for name in self.takes}
+        """The function's options by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         """The function of the inputs."""
-        return FUNCTIONS[self.function](*inputs, **self.options())
+        return self.function(*inputs, **self.options())
 
     def extra_repr(self) -> str:
-        """The arguments that differ from their defaults."""
-        arguments = self.__signature__.parameters
-        shown = [(n, v) for n, v in self.options().items()
-                 if isinstance(v, Tensor) or arguments[n].default is Argument.empty or v != arguments[n].default]
-        return ", ".join(f"{n}={'...' if isinstance(v, Tensor) else repr(v)}" for n, v in shown)
-
-
-def layers(namespace: dict, base: type, rows: dict[str, tuple]) -> list[str]:
-    """Define a class per row, name: (function, arguments[, defaults]), in `namespace`; returns the names."""
-    for name, (function, takes, *defaults) in rows.items():
-        members = {"function": function, "takes": tuple(takes.split()), "__module__": namespace["__name__"],
-                   "__doc__": f"See functional.{function}.  As torch.nn.{name}."}
-        if defaults:
-            members["defaults"] = defaults[0]
-        namespace[name] = type(name, (base,), members)
-    return list(rows)
+        """The options as name=value."""
+        options = self.options()
+        shown = self.shown if self.shown is not None else [n for n in options if n != "inplace" or options[n]]
+        return ", ".join(f"{name}={options[name]!r}" for name in shown)
 
 
 def parameter(shape: tuple[int, ...], draw: Callable[[Parameter], Any], dtype: Any, device: str | None) -> Parameter:
-    """A Parameter of `shape`, filled by `draw`."""
-    p = Parameter(np.empty(shape, np.float32 if dtype is None else dtype))
+    """A Parameter of `shape`, filled by `draw`.  Raises TypeError for a dtype that is not floating point."""
+    p = Parameter(module_of(device).empty(shape, np.float32 if dtype is None else dtype))
     draw(p)
-    if device is not None:
-        p.data = p.detach().to(device=device).data
     return p
+
+
+def uniform_parameter(shape: tuple[int, ...], fan_in: int, dtype: Any, device: str | None) -> Parameter:
+    """A Parameter uniform in +-1/sqrt(fan_in): what torch's kaiming_uniform_(a=sqrt(5)) comes to."""
+    bound = 1 / sqrt(fan_in)
+    return parameter(shape, lambda p: init.uniform_(p, -bound, bound), dtype, device)
 
 
 def positive_sizes(layer: str, **sizes: int) -> None:
@@ -81,3 +69,13 @@ def positive_sizes(layer: str, **sizes: int) -> None:
     for name, n in sizes.items():
         if not isinstance(n, (int, np.integer)) or n < 1:
             raise ValueError(f"{layer}: {name} must be a positive integer, got {n!r}")
+
+
+def size_tuple(v: Any, n: int, layer: str, name: str) -> tuple[int, ...]:
+    """One int or n of them -> n ints.  Raises TypeError for anything else."""
+    values = (v,) * n if isinstance(v, (int, np.integer)) else tuple(v) if isinstance(v, (tuple, list)) else ()
+    if len(values) == 1:
+        values *= n
+    if len(values) != n or not all(isinstance(k, (int, np.integer)) for k in values):
+        raise TypeError(f"{layer}: {name} must be an int{'' if n == 1 else f' or a tuple of {n} ints'}, got {v!r}")
+    return tuple(map(int, values))

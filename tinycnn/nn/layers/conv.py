@@ -1,26 +1,17 @@
 """Convolutions and transposed convolutions of sequences (1d) and images (2d)."""
 from __future__ import annotations
 
-from math import sqrt
+from math import prod
 from typing import Any
 
 from ...autograd import Tensor
 from .. import functional as F
-from .. import init
 from ..module import Module
-from .base import parameter, positive_sizes
+from .base import positive_sizes, size_tuple, uniform_parameter
 
 __all__ = ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"]
 
 _MODES = ("zeros", "reflect", "replicate", "circular")
-
-
-def tuple_of(v: Any, n: int, layer: str, name: str) -> tuple[int, ...]:
-    """One int or n of them -> n ints.  Raises TypeError for anything else."""
-    values = (v,) * n if isinstance(v, int) else tuple(v) if isinstance(v, (tuple, list)) else ()
-    if len(values) != n or not all(isinstance(k, int) for k in values):
-        raise TypeError(f"{layer}: {name} must be an int{'' if n == 1 else f' or a tuple of {n} ints'}, got {v!r}")
-    return values
 
 
 class _Conv(Module):
@@ -36,21 +27,30 @@ class _Conv(Module):
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"{layer}: groups={groups} must divide in_channels={in_channels} and "
                              f"out_channels={out_channels}")
-        if padding_mode not in _MODES[:1] if self.transposed else padding_mode not in _MODES:
-            raise ValueError(f"{layer}: padding_mode {padding_mode!r} is none of "
-                             f"{', '.join(_MODES[:1] if self.transposed else _MODES)}")
+        modes = _MODES[:1] if self.transposed else _MODES
+        if padding_mode not in modes:
+            raise ValueError(f"{layer}: padding_mode {padding_mode!r} is none of {', '.join(modes)}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = tuple_of(kernel_size, n, layer, "kernel_size")
-        self.stride, self.dilation = tuple_of(stride, n, layer, "stride"), tuple_of(dilation, n, layer, "dilation")
-        self.padding = padding if isinstance(padding, str) else tuple_of(padding, n, layer, "padding")
+        self.kernel_size = size_tuple(kernel_size, n, layer, "kernel_size")
+        self.stride = size_tuple(stride, n, layer, "stride")
+        self.dilation = size_tuple(dilation, n, layer, "dilation")
+        named = isinstance(padding, str)
+        self.padding = self._named_padding(padding) if named else size_tuple(padding, n, layer, "padding")
         self.padding_mode = padding_mode
         shape = ((in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups))
-        fan_in = shape[1]
-        for k in self.kernel_size:
-            fan_in *= k
-        self.weight = parameter((*shape, *self.kernel_size), lambda p: init.kaiming_uniform_(p, a=sqrt(5)), dtype, device)
-        bound = 1 / sqrt(fan_in)
-        self.bias = parameter((out_channels,), lambda p: init.uniform_(p, -bound, bound), dtype, device) if bias else None
+        fan_in = shape[1] * prod(self.kernel_size)
+        self.weight = uniform_parameter((*shape, *self.kernel_size), fan_in, dtype, device)
+        self.bias = uniform_parameter((out_channels,), fan_in, dtype, device) if bias else None
+
+    def _named_padding(self, padding):
+        layer = type(self).__name__
+        if self.transposed or padding not in ("same", "valid"):
+            known = "an int or a tuple of ints" if self.transposed else "'same', 'valid', an int or a tuple of ints"
+            raise ValueError(f"{layer}: padding must be {known}, got {padding!r}")
+        if padding == "same" and set(self.stride) != {1}:
+            raise ValueError(f"{layer}: padding='same' needs stride 1, got stride={self.stride}: give the padding as a "
+                             "number")
+        return padding
 
     def extra_repr(self) -> str:
         """in, out, kernel_size, stride, and what differs from the defaults."""
@@ -59,7 +59,7 @@ class _Conv(Module):
         for name, default in (("padding", zeros), ("dilation", ones), ("output_padding", zeros), ("groups", 1),
                               ("padding_mode", "zeros")):
             if getattr(self, name, default) != default:
-                text += f", {name}={getattr(self, name)!r}"
+                text += f", {name}={getattr(self, name)}"
         return text + ("" if self.bias is not None else ", bias=False")
 
 
@@ -83,7 +83,8 @@ class _Convolution(_Conv):
         if self.padding == "valid":
             return (0, 0) * self.dims
         if self.padding == "same":
-            sides = [(d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2) for d, k in zip(self.dilation, self.kernel_size)]
+            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size)]
+            sides = [(n // 2, n - n // 2) for n in total]
         else:
             sides = [(p, p) for p in self.padding]
         return tuple(n for side in reversed(sides) for n in side)
@@ -113,7 +114,7 @@ class _Transposed(_Conv):
                  padding_mode: str = "zeros", device: str | None = None, dtype: Any = None):
         self._set(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device,
                   dtype)
-        self.output_padding = tuple_of(output_padding, self.dims, type(self).__name__, "output_padding")
+        self.output_padding = size_tuple(output_padding, self.dims, type(self).__name__, "output_padding")
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """functional.conv_transpose2d (1d); output_size picks among the sizes a stride leaves open."""

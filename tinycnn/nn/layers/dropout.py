@@ -2,30 +2,57 @@
 from __future__ import annotations
 
 from ...autograd import Tensor
-from ...methods import FUNCTIONS
-from .base import FunctionLayer, layers
+from .. import functional as F
+from .base import Layer
+
+__all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout"]
 
 
-class _Dropout(FunctionLayer):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+class Dropout(Layer):
+    """Zeros for elements, with probability p, the others divided by 1 - p; see functional.dropout.
+
+    Raises ValueError unless p lies in 0..1.  As torch.nn.Dropout.
+    """
+
+    function = staticmethod(F.dropout)
+    shown = ("p", "inplace")
+    p: float = 0.5
+    inplace: bool = False
+
+    def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
             raise ValueError(f"{type(self).__name__}: p is a probability and must lie in 0..1, got {self.p}")
 
     def forward(self, input: Tensor) -> Tensor:
         """The function in the layer's mode."""
-        return FUNCTIONS[self.function](input, self.p, self.training)
-
-    def extra_repr(self) -> str:
-        """p."""
-        return f"p={self.p}"
+        return self.function(input, self.p, self.training)
 
 
-__all__ = layers(globals(), _Dropout, {
-    "Dropout": ("dropout", "p inplace"),
-    "Dropout1d": ("dropout1d", "p inplace"),
-    "Dropout2d": ("dropout2d", "p inplace"),
-    "Dropout3d": ("dropout3d", "p inplace"),
-    "AlphaDropout": ("alpha_dropout", "p inplace", {"p": 0.5}),
-    "FeatureAlphaDropout": ("feature_alpha_dropout", "p inplace", {"p": 0.5}),
-})
+class Dropout1d(Dropout):
+    """Zeros for whole channels of (N, C, L); see functional.dropout1d.  As torch.nn.Dropout1d."""
+
+    function = staticmethod(F.dropout1d)
+
+
+class Dropout2d(Dropout):
+    """Zeros for whole channels of (N, C, H, W); see functional.dropout2d.  As torch.nn.Dropout2d."""
+
+    function = staticmethod(F.dropout2d)
+
+
+class Dropout3d(Dropout):
+    """Zeros for whole channels of (N, C, D, H, W); see functional.dropout3d.  As torch.nn.Dropout3d."""
+
+    function = staticmethod(F.dropout3d)
+
+
+class AlphaDropout(Dropout):
+    """Dropout that keeps mean and variance, for SELU; see functional.alpha_dropout.  As torch.nn.AlphaDropout."""
+
+    function = staticmethod(F.alpha_dropout)
+
+
+class FeatureAlphaDropout(Dropout):
+    """AlphaDropout of whole channels; see functional.feature_alpha_dropout.  As torch.nn.FeatureAlphaDropout."""
+
+    function = staticmethod(F.feature_alpha_dropout)

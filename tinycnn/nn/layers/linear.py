@@ -1,14 +1,13 @@
 """Layers that are matrix products, or rows of a matrix."""
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 from ...autograd import Tensor, no_grad
 from .. import functional as F
 from .. import init
 from ..module import Module
-from .base import parameter, positive_sizes
+from .base import parameter, positive_sizes, uniform_parameter
 
 __all__ = ["Bilinear", "Embedding", "Identity", "Linear"]
 
@@ -34,9 +33,8 @@ class Linear(Module):
                  dtype: Any = None):
         positive_sizes(type(self).__name__, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
-        bound = 1 / sqrt(in_features)
-        self.weight = parameter((out_features, in_features), lambda p: init.kaiming_uniform_(p, a=sqrt(5)), dtype, device)
-        self.bias = parameter((out_features,), lambda p: init.uniform_(p, -bound, bound), dtype, device) if bias else None
+        self.weight = uniform_parameter((out_features, in_features), in_features, dtype, device)
+        self.bias = uniform_parameter((out_features,), in_features, dtype, device) if bias else None
 
     def forward(self, input: Tensor) -> Tensor:
         """functional.linear with the layer's weight and bias."""
@@ -54,10 +52,8 @@ class Bilinear(Module):
                  device: str | None = None, dtype: Any = None):
         positive_sizes("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
-        bound = 1 / sqrt(in1_features)
-        shape = (out_features, in1_features, in2_features)
-        self.weight = parameter(shape, lambda p: init.uniform_(p, -bound, bound), dtype, device)
-        self.bias = parameter((out_features,), lambda p: init.uniform_(p, -bound, bound), dtype, device) if bias else None
+        self.weight = uniform_parameter((out_features, in1_features, in2_features), in1_features, dtype, device)
+        self.bias = uniform_parameter((out_features,), in1_features, dtype, device) if bias else None
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         """functional.bilinear with the layer's weight and bias."""
@@ -70,26 +66,44 @@ class Bilinear(Module):
 
 
 class Embedding(Module):
-    """See functional.embedding.  weight (num_embeddings, embedding_dim), standard normal.  As torch.nn.Embedding."""
+    """See functional.embedding.  weight (num_embeddings, embedding_dim), standard normal, zeros at padding_idx.
+
+    As torch.nn.Embedding, without sparse gradients.
+    """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
-                 scale_grad_by_freq: bool = False, device: str | None = None, dtype: Any = None):
+                 max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, *,
+                 device: str | None = None, dtype: Any = None):
         positive_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx {padding_idx} is no row of {num_embeddings}")
+            raise ValueError(f"Embedding: padding_idx={padding_idx} is not one of the {num_embeddings} rows")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.scale_grad_by_freq = scale_grad_by_freq
+        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
         self.weight = parameter((num_embeddings, embedding_dim), init.normal_, dtype, device)
         if padding_idx is not None:
             with no_grad():
                 self.weight[self.padding_idx] = 0.0
 
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Embedding:
+        """An Embedding whose weight is a copy of `embeddings`, not trained if freeze."""
+        layer = cls(*embeddings.shape, **options, dtype=embeddings.dtype, device=embeddings.device)
+        with no_grad():
+            layer.weight.copy_(embeddings)
+        layer.weight.requires_grad_(not freeze)
+        return layer
+
     def forward(self, input: Any) -> Tensor:
         """The rows of weight at the integers of input."""
-        return F.embedding(input, self.weight, self.padding_idx, scale_grad_by_freq=self.scale_grad_by_freq)
+        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type,
+                           self.scale_grad_by_freq)
 
     def extra_repr(self) -> str:
-        """num_embeddings, embedding_dim, padding_idx."""
+        """num_embeddings, embedding_dim, and what differs from the defaults."""
         text = f"{self.num_embeddings}, {self.embedding_dim}"
-        return text if self.padding_idx is None else f"{text}, padding_idx={self.padding_idx}"
+        for name, default in (("padding_idx", None), ("max_norm", None), ("norm_type", 2.0),
+                              ("scale_grad_by_freq", False)):
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)}"
+        return text

@@ -10,10 +10,10 @@ from ...autograd import Tensor, no_grad
 from .. import functional as F
 from .. import init
 from ..module import Module
-from .base import FunctionLayer, layers, parameter, positive_sizes
+from .base import Layer, parameter, positive_sizes
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "LayerNorm", "RMSNorm",
-           *layers(globals(), FunctionLayer, {"LocalResponseNorm": ("local_response_norm", "size alpha beta k")})]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "LayerNorm",
+           "LocalResponseNorm", "RMSNorm"]
 
 
 class _RunningNorm(Module):
@@ -21,14 +21,15 @@ class _RunningNorm(Module):
 
     ranks: tuple[int, ...] = ()
     letters = ""
+    cure = "reshape or unsqueeze it"
 
-    def _set(self, num_features, eps, momentum, affine, track_running_stats, device, dtype):
+    def _set(self, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias):
         positive_sizes(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         shape = (num_features,)
         self.weight = parameter(shape, init.ones_, dtype, device) if affine else None
-        self.bias = parameter(shape, init.zeros_, dtype, device) if affine else None
+        self.bias = parameter(shape, init.zeros_, dtype, device) if affine and bias else None
         kept = track_running_stats
         self.register_buffer("running_mean", parameter(shape, init.zeros_, dtype, device).detach() if kept else None)
         self.register_buffer("running_var", parameter(shape, init.ones_, dtype, device).detach() if kept else None)
@@ -36,66 +37,71 @@ class _RunningNorm(Module):
 
     def _check(self, input):
         if input.ndim not in self.ranks:
-            raise ValueError(f"expected {self.letters}, got shape {input.shape}")
+            raise ValueError(f"expected an input {self.letters}, got shape {input.shape}: {self.cure}")
 
-    def _factor(self):
-        """How much the new statistics count; with momentum=None all batches count alike (a running average)."""
-        if not (self.training and self.track_running_stats):
-            return 0.0 if self.momentum is None else self.momentum
-        with no_grad():
-            self.num_batches_tracked.add_(1)
-        return 1 / int(self.num_batches_tracked.item()) if self.momentum is None else self.momentum
+    def reset_running_stats(self) -> None:
+        """Forget the running statistics."""
+        if self.running_mean is not None:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            init.zeros_(self.num_batches_tracked)
 
     def extra_repr(self) -> str:
-        """num_features, eps, momentum, affine, track_running_stats."""
+        """num_features, eps, momentum, affine, bias, track_running_stats."""
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-                f"track_running_stats={self.track_running_stats}")
+                f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}")
 
 
 class _BatchNorm(_RunningNorm):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, device: str | None = None, dtype: Any = None):
-        self._set(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+                 track_running_stats: bool = True, device: str | None = None, dtype: Any = None, *, bias: bool = True):
+        self._set(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """functional.batch_norm: by the batch's statistics in training, by the running ones in evaluation."""
         self._check(input)
-        by_batch = self.training or self.running_mean is None
-        tracked = not self.training or self.track_running_stats
-        before = None if self.num_batches_tracked is None else self.num_batches_tracked.data.copy()
-        try:
-            return F.batch_norm(input, self.running_mean if tracked else None, self.running_var if tracked else None,
-                                self.weight, self.bias, by_batch, self._factor(), self.eps)
-        except Exception:
-            if before is not None:
-                self.num_batches_tracked.data = before           # a refused batch is not counted
-            raise
+        counting = self.training and self.num_batches_tracked is not None
+        used = counting or not self.training
+        y = F.batch_norm(input, self.running_mean if used else None, self.running_var if used else None, self.weight,
+                         self.bias, self.training or self.running_mean is None, self._momentum(counting), self.eps)
+        if counting:                                 # after a batch that was accepted
+            with no_grad():
+                self.num_batches_tracked.add_(1)
+        return y
+
+    def _momentum(self, counting):
+        """How much the new statistics count; with momentum=None all batches count alike (a running average)."""
+        if self.momentum is not None:
+            return self.momentum
+        return 1 / (int(self.num_batches_tracked.item()) + 1) if counting else 0.0
 
 
 class BatchNorm1d(_BatchNorm):
     """See functional.batch_norm, for (N, C) and (N, C, L).  As torch.nn.BatchNorm1d."""
 
     ranks, letters = (2, 3), "(N, C) or (N, C, L)"
+    cure = "images need BatchNorm2d, a single row unsqueeze(0)"
 
 
 class BatchNorm2d(_BatchNorm):
     """See functional.batch_norm, for (N, C, H, W).  As torch.nn.BatchNorm2d."""
 
     ranks, letters = (4,), "(N, C, H, W)"
+    cure = "a single image needs unsqueeze(0), the output of a Linear layer BatchNorm1d"
 
 
 class _InstanceNorm(_RunningNorm):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
-                 track_running_stats: bool = False, device: str | None = None, dtype: Any = None):
-        self._set(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+                 track_running_stats: bool = False, device: str | None = None, dtype: Any = None, *,
+                 bias: bool = True):
+        self._set(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """functional.instance_norm; images without N are taken too."""
         self._check(input)
         x = input if input.ndim == self.ranks[-1] else input.unsqueeze(0)
-        by_input = self.training or not self.track_running_stats
-        y = F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_input, self._factor(),
-                            self.eps)
+        y = F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+                            self.training or not self.track_running_stats, self.momentum or 0.0, self.eps)
         return y if y.ndim == input.ndim else y.squeeze(0)
 
 
@@ -126,8 +132,9 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        """normalized_shape, eps, elementwise_affine."""
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        """normalized_shape, eps, elementwise_affine, bias."""
+        return (f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+                f"bias={self.bias is not None}")
 
 
 class RMSNorm(Module):
@@ -152,18 +159,36 @@ class GroupNorm(Module):
     """See functional.group_norm.  weight and bias (num_channels,).  As torch.nn.GroupNorm."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
-                 device: str | None = None, dtype: Any = None):
+                 device: str | None = None, dtype: Any = None, *, bias: bool = True):
         positive_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         self.weight = parameter((num_channels,), init.ones_, dtype, device) if affine else None
-        self.bias = parameter((num_channels,), init.zeros_, dtype, device) if affine else None
+        self.bias = parameter((num_channels,), init.zeros_, dtype, device) if affine and bias else None
 
     def forward(self, input: Tensor) -> Tensor:
         """functional.group_norm with the layer's weight and bias."""
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        """num_groups, num_channels, eps, affine."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        """num_groups, num_channels, eps, affine, bias."""
+        return (f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+                f"bias={self.bias is not None}")
+
+
+class LocalResponseNorm(Layer):
+    """Each value over a power of its neighbours' squares, across channels; see functional.local_response_norm.
+
+    As torch.nn.LocalResponseNorm.
+    """
+
+    function = staticmethod(F.local_response_norm)
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def extra_repr(self) -> str:
+        """size, alpha, beta, k."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -1,56 +1,208 @@
-"""Layers that only move elements about."""
+"""Layers that only move elements about: reshaping, borders, resizing, patches."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from ...autograd import Tensor
+from ...ops.shape import flatten, unflatten
 from .. import functional as F
-from ..module import Module
-from .base import FunctionLayer, layers
+from .base import Layer, size_tuple
 
-__all__ = layers(globals(), FunctionLayer, {
-    "Flatten": ("flatten", "start_dim end_dim", {"start_dim": 1}),
-    "PixelShuffle": ("pixel_shuffle", "upscale_factor"),
-    "PixelUnshuffle": ("pixel_unshuffle", "downscale_factor"),
-    "ChannelShuffle": ("channel_shuffle", "groups"),
-    "Upsample": ("interpolate", "size scale_factor mode align_corners recompute_scale_factor"),
-    "Unfold": ("unfold", "kernel_size dilation padding stride"),
-    "Fold": ("fold", "output_size kernel_size dilation padding stride"),
-    "Unflatten": ("unflatten", "dim sizes"),
-}) + ["CircularPad1d", "CircularPad2d", "ConstantPad1d", "ConstantPad2d", "ReflectionPad1d", "ReflectionPad2d",
-      "ReplicationPad1d", "ReplicationPad2d", "ZeroPad1d", "ZeroPad2d"]
+__all__ = ["ChannelShuffle", "CircularPad1d", "CircularPad2d", "ConstantPad1d", "ConstantPad2d", "Flatten", "Fold",
+           "PixelShuffle", "PixelUnshuffle", "ReflectionPad1d", "ReflectionPad2d", "ReplicationPad1d",
+           "ReplicationPad2d", "Unflatten", "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
+           "ZeroPad1d", "ZeroPad2d"]
 
 
-class _Pad(Module):
-    """functional.pad with sizes kept: an int for all sides, or (left, right, top, bottom)."""
+class Flatten(Layer):
+    """Dimensions start_dim..end_dim as one: (N, C, H, W) -> (N, C*H*W).  As torch.nn.Flatten."""
 
-    dims, mode = 2, "constant"
+    function = staticmethod(flatten)
+    start_dim: int = 1
+    end_dim: int = -1
 
-    def __init__(self, padding: Any):
-        self.padding = (padding,) * (2 * self.dims) if isinstance(padding, int) else tuple(padding)
-        if len(self.padding) != 2 * self.dims:
-            raise ValueError(f"{type(self).__name__}: padding must be an int or {2 * self.dims} ints, got {padding!r}")
-        self.value = 0.0
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The input with its border."""
-        return F.pad(input, self.padding, self.mode, self.value if self.mode == "constant" else None)
+class Unflatten(Layer):
+    """Dimension dim as several, of sizes unflattened_size.  As torch.nn.Unflatten."""
+
+    function = staticmethod(unflatten)
+    dim: int
+    unflattened_size: tuple[int, ...]
+
+    def forward(self, input: Any) -> Any:
+        """tinycnn.unflatten."""
+        return unflatten(input, self.dim, self.unflattened_size)
+
+
+class PixelShuffle(Layer):
+    """(N, C*r*r, H, W) -> (N, C, H*r, W*r), r = upscale_factor; see functional.pixel_shuffle.
+
+    As torch.nn.PixelShuffle.
+    """
+
+    function = staticmethod(F.pixel_shuffle)
+    upscale_factor: int
+
+
+class PixelUnshuffle(Layer):
+    """(N, C, H*r, W*r) -> (N, C*r*r, H, W), r = downscale_factor; see functional.pixel_unshuffle.
+
+    As torch.nn.PixelUnshuffle.
+    """
+
+    function = staticmethod(F.pixel_unshuffle)
+    downscale_factor: int
+
+
+class ChannelShuffle(Layer):
+    """The channels of all groups in turn; see functional.channel_shuffle.  As torch.nn.ChannelShuffle."""
+
+    function = staticmethod(F.channel_shuffle)
+    groups: int
+
+
+class Upsample(Layer):
+    """The image resized; see functional.interpolate.  As torch.nn.Upsample."""
+
+    function = staticmethod(F.interpolate)
+    size: Any = None
+    scale_factor: Any = None
+    mode: str = "nearest"
+    align_corners: bool | None = None
+    recompute_scale_factor: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale_factor is not None:
+            many = isinstance(self.scale_factor, (tuple, list))
+            self.scale_factor = tuple(map(float, self.scale_factor)) if many else float(self.scale_factor)
 
     def extra_repr(self) -> str:
-        """padding, and the value where there is one."""
-        return f"{self.padding}" + (f", value={self.value}" if self.value else "")
+        """The size or the factor, whichever was given, and the mode."""
+        size = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
+        return f"{size}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """Upsample(mode="nearest").  As torch.nn.UpsamplingNearest2d."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None):
+        super().__init__(size, scale_factor)
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Upsample(mode="bilinear", align_corners=True).  As torch.nn.UpsamplingBilinear2d."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None):
+        super().__init__(size, scale_factor, "bilinear", True)
+
+
+class Unfold(Layer):
+    """Every patch as a column; see functional.unfold.  As torch.nn.Unfold."""
+
+    function = staticmethod(F.unfold)
+    kernel_size: Any
+    dilation: Any = 1
+    padding: Any = 0
+    stride: Any = 1
+
+
+class Fold(Layer):
+    """Columns added up to an image of output_size; see functional.fold.  As torch.nn.Fold."""
+
+    function = staticmethod(F.fold)
+    output_size: Any
+    kernel_size: Any
+    dilation: Any = 1
+    padding: Any = 0
+    stride: Any = 1
+
+
+# ---------------------------------------------------------------------------------------- borders
+
+class _Pad(Layer):
+    """A border; padding: an int for all sides, or (left, right), or (left, right, top, bottom)."""
+
+    mode: ClassVar[str] = "constant"
+    dims: ClassVar[int] = 2
+    padding: Any
+
+    def __post_init__(self) -> None:
+        self.padding = size_tuple(self.padding, 2 * self.dims, type(self).__name__, "padding")
+
+    def forward(self, input: Any) -> Any:
+        """The input with its border."""
+        return F.pad(input, self.padding, self.mode)
+
+    def extra_repr(self) -> str:
+        """The padding."""
+        return str(self.padding)
 
 
 class _ConstantPad(_Pad):
-    def __init__(self, padding: Any, value: float):
-        super().__init__(padding)
-        self.value = value
+    value: float
+
+    def forward(self, input: Any) -> Any:
+        """The input with its border."""
+        return F.pad(input, self.padding, "constant", self.value)
+
+    def extra_repr(self) -> str:
+        """The padding and the value."""
+        return f"padding={self.padding}, value={self.value}"
 
 
-for _kind, _base, _mode in (("Zero", _Pad, "constant"), ("Constant", _ConstantPad, "constant"),
-                            ("Reflection", _Pad, "reflect"), ("Replication", _Pad, "replicate"),
-                            ("Circular", _Pad, "circular")):
-    for _dims in (1, 2):
-        _name = f"{_kind}Pad{_dims}d"
-        globals()[_name] = type(_name, (_base,), {"dims": _dims, "mode": _mode, "__module__": __name__,
-                                                  "__doc__": f"See functional.pad.  As torch.nn.{_name}."})
+class ZeroPad1d(_Pad):
+    """A border of zeros: (..., L).  As torch.nn.ZeroPad1d."""
+
+    dims = 1
+
+
+class ZeroPad2d(_Pad):
+    """A border of zeros: (..., H, W).  As torch.nn.ZeroPad2d."""
+
+
+class ConstantPad1d(_ConstantPad):
+    """A border of `value`: (..., L).  As torch.nn.ConstantPad1d."""
+
+    dims = 1
+
+
+class ConstantPad2d(_ConstantPad):
+    """A border of `value`: (..., H, W).  As torch.nn.ConstantPad2d."""
+
+
+class ReflectionPad1d(_Pad):
+    """A border that mirrors the inside: (..., L).  As torch.nn.ReflectionPad1d."""
+
+    dims = 1
+    mode = "reflect"
+
+
+class ReflectionPad2d(_Pad):
+    """A border that mirrors the inside: (..., H, W).  As torch.nn.ReflectionPad2d."""
+
+    mode = "reflect"
+
+
+class ReplicationPad1d(_Pad):
+    """A border that repeats the edge: (..., L).  As torch.nn.ReplicationPad1d."""
+
+    dims = 1
+    mode = "replicate"
+
+
+class ReplicationPad2d(_Pad):
+    """A border that repeats the edge: (..., H, W).  As torch.nn.ReplicationPad2d."""
+
+    mode = "replicate"
+
+
+class CircularPad1d(_Pad):
+    """A border from the other side: (..., L).  As torch.nn.CircularPad1d."""
+
+    dims = 1
+    mode = "circular"
+
+
+class CircularPad2d(_Pad):
+    """A border from the other side: (..., H, W).  As torch.nn.CircularPad2d."""
+
+    mode = "circular"
