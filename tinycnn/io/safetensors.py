@@ -143,7 +143,8 @@ def _entry(name, e):
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise FileFormatError(f"array {name!r}: dtype {dtype!r} is none of {', '.join(DTYPES)}")
     if not (_sizes(shape) and _sizes(offsets) and len(offsets) == 2):
-        raise FileFormatError(f"array {name!r}: shape {shape!r} and data_offsets {offsets!r} must be whole numbers >= 0")
+        raise FileFormatError(f"array {name!r}: shape {shape!r} and data_offsets {offsets!r} must be whole numbers "
+                              ">= 0")
     if len(shape) > 32 or offsets[1] - offsets[0] != prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
         raise FileFormatError(f"array {name!r}: {dtype} of shape {shape} does not take the bytes {offsets}")
     return name, DTYPES[dtype], shape, *offsets

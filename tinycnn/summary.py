@@ -1,0 +1,217 @@
+"""What a model is made of, layer by layer: shapes, parameters, arithmetic, memory, receptive field.
+
+summary() runs the model once on zeros, in evaluation mode, and watches every layer.  A layer's receptive field is how
+many input pixels (along one side) one of its outputs can see: with the field r and step j of its input,
+
+    r' = r + (K - 1) * D * j,     j' = j * S        for a kernel K, dilation D, stride S
+
+the largest over all paths where paths join.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import nn
+from .autograd import Tensor, enable_grad
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.LPPool1d, nn.LPPool2d)
+_GLOBAL = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten,
+           nn.Linear)
+
+
+class Row(NamedTuple):
+    """One layer.
+
+    path, depth      its name in the model and how deep it stands
+    layer            its class
+    shape            of its output; None if it was not reached
+    parameters       its own, not its children's
+    macs             multiply-accumulates of one forward pass (convolutions and linear layers)
+    bytes            of its output
+    receptive_field  (r, j): input pixels seen by one output along the height, and the step between neighbours;
+                     None where it covers the image as a whole or there is no image
+    """
+
+    path: str
+    depth: int
+    layer: str
+    shape: tuple[int, ...] | None
+    parameters: int
+    macs: int
+    bytes: int
+    receptive_field: tuple[int, int] | None
+
+
+class Summary:
+    """The rows of a model and their totals; str() is the table, to_dict() plain values."""
+
+    def __init__(self, rows: list[Row], input_shape: tuple[int, ...], total: int, trainable: int, parameter_bytes: int,
+                 leaf_bytes: int):
+        self.rows, self.input_shape = rows, input_shape
+        self.parameters, self.trainable = total, trainable
+        self.parameter_bytes, self.activation_bytes = parameter_bytes, leaf_bytes
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one forward pass."""
+        return sum(r.macs for r in self.rows)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the same: two per multiply-accumulate."""
+        return 2 * self.macs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Totals and rows, for JSON."""
+        return {"input_shape": list(self.input_shape), "parameters": self.parameters, "trainable": self.trainable,
+                "macs": self.macs, "flops": self.flops, "parameter_bytes": self.parameter_bytes,
+                "activation_bytes": self.activation_bytes,
+                "layers": [{**r._asdict(), "shape": r.shape and list(r.shape),
+                            "receptive_field": r.receptive_field and list(r.receptive_field)} for r in self.rows]}
+
+    def __str__(self) -> str:
+        head = ("layer", "output", "parameters", "MACs", "memory", "field/step")
+        table = [head, *(self._cells(r) for r in self.rows)]
+        widths = [max(len(row[k]) for row in table) for k in range(len(head))]
+        lines = ["  ".join(c.ljust(w) if k < 2 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths))).rstrip()
+                 for row in table]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:], rule,
+                          f"parameters          {self.parameters:,} ({self.trainable:,} trainable, "
+                          f"{_size(self.parameter_bytes)})",
+                          f"multiply-adds       {self.macs:,} ({self.flops:,} FLOPs)",
+                          f"activation memory   {_size(self.activation_bytes)} for input {self.input_shape}"])
+
+    @staticmethod
+    def _cells(r):
+        name = "  " * r.depth + (r.path.rpartition(".")[2] + " " if r.path else "") + r.layer
+        shape = "x".join(map(str, r.shape)) if r.shape is not None else "not reached"
+        field = "{}/{}".format(*r.receptive_field) if r.receptive_field else ""
+        return (name, shape, f"{r.parameters:,}" if r.parameters else "", f"{r.macs:,}" if r.macs else "",
+                _size(r.bytes), field)
+
+
+def _size(n):
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.4g} {unit}"
+        n /= 1024
+    return f"{n:.4g} GiB"
+
+
+def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None) -> Summary:
+    """Run `model` on zeros of `input_size` (N, C, H, W) and describe every layer.
+
+    The model's mode, gradients and running statistics are left as they were.  An error of the model is raised again
+    with the table up to the layer that failed in front of its message.
+    """
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    watch = _Watch(model)
+    first = next(iter(model.parameters()), None)
+    x = Tensor(np.zeros(input_size, np.float32 if dtype is None and first is None else dtype or first.dtype),
+               requires_grad=True)
+    watch.fields[id(x)] = (1, 1)
+    try:
+        with enable_grad():
+            model(x.to(device=first.device) if first is not None else x)
+    except (ValueError, TypeError, IndexError) as error:
+        table = watch.summary(input_size)
+        error.args = (f"{table}\n\nthe model does not take an input of {tuple(input_size)}: {error}",)
+        raise
+    finally:
+        watch.close()
+        for m, mode in modes:
+            m.training = mode
+    return watch.summary(input_size)
+
+
+class _Watch:
+    """Hooks on every layer that note what came out."""
+
+    def __init__(self, model):
+        self.model, self.seen, self.fields, self.kept = model, {}, {}, []
+        self.handles = [m.register_forward_hook(self._note) for m in model.modules()]
+
+    def close(self):
+        for h in self.handles:
+            h.remove()
+
+    def _note(self, module, inputs, output):
+        y = output[0] if isinstance(output, (tuple, list)) else output
+        if not isinstance(y, Tensor):
+            return
+        x = next((t for t in inputs if isinstance(t, Tensor)), None)
+        self.kept += [x, y]                          # ids are only good while the tensors live
+        field = self._field_of(y) if list(module.children()) else _grown(module, self._field_of(x))
+        self.fields.setdefault(id(y), field)
+        macs = self.seen.get(id(module), (None, 0, 0))[1] + _macs(module, x, y)
+        self.seen[id(module)] = (y.shape, macs, y._data.nbytes, self.fields[id(y)])
+
+    def _field_of(self, t):
+        """The receptive field of a tensor: noted, or the largest of those of the tensors it was computed from."""
+        stack, best, visited = [t], None, set()
+        while stack:
+            t = stack.pop()
+            if t is None or id(t) in visited:
+                continue
+            visited.add(id(t))
+            if id(t) in self.fields:
+                found = self.fields[id(t)]
+                if found is None:
+                    return None
+                best = found if best is None else max(best, found)
+            elif t._node is not None:
+                stack += t._node.parents
+        return best
+
+    def rows(self) -> Iterator[Row]:
+        """A row per layer, a shared one once."""
+        for path, m in self.model.named_modules():
+            shape, macs, size, field = self.seen.get(id(m), (None, 0, 0, None))
+            own = sum(p.numel() for p in m.parameters(recurse=False) if type(p).__name__ != "UninitializedParameter")
+            depth = path.count(".") + 1 if path else 0
+            yield Row(path, depth, type(m).__name__, shape, own, macs, size, field)
+
+    def summary(self, input_size):
+        rows = list(self.rows())
+        parameters = [p for p in self.model.parameters() if type(p).__name__ != "UninitializedParameter"]
+        leaves = {path for path, m in self.model.named_modules() if not list(m.children())}
+        return Summary(rows, tuple(input_size), sum(p.numel() for p in parameters),
+                       sum(p.numel() for p in parameters if p.requires_grad), sum(p._data.nbytes for p in parameters),
+                       sum(r.bytes for r in rows if r.path in leaves))
+
+
+def _macs(module, x, y):
+    """Multiply-accumulates of one call."""
+    if isinstance(module, _CONVOLUTIONS):
+        return y.numel() * prod(module.weight.shape[1:])
+    if isinstance(module, _TRANSPOSED):
+        return x.numel() * prod(module.weight.shape[1:])
+    if isinstance(module, nn.Linear):
+        return y.numel() * module.in_features
+    if isinstance(module, nn.Bilinear):
+        return y.numel() * module.in1_features * module.in2_features
+    return 0
+
+
+def _height(v):
+    return v[0] if isinstance(v, tuple) else v
+
+
+def _grown(module, field):
+    """The receptive field behind a layer, for that of its input."""
+    if field is None or isinstance(module, _GLOBAL):
+        return None
+    if not isinstance(module, _CONVOLUTIONS + _POOLS):
+        return field
+    K, D = _height(module.kernel_size), _height(getattr(module, "dilation", 1))
+    S = _height(module.stride if module.stride is not None else module.kernel_size)
+    r, j = field
+    return r + (K - 1) * D * j, j * S
