@@ -211,16 +211,19 @@ def test_resume_wants_the_same_config(tmp_path):
         trained(run=tmp_path / "run")
 
 
-def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
+@pytest.mark.parametrize("at", [0.01, 0.5, 0.99])
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, at):
     trained(run=tmp_path / "run", stop_after_epoch=2)
     file = tmp_path / "run" / "checkpoint.tc"
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[int(len(content) * at)] ^= 1
     file.write_bytes(content)
+    (tmp_path / "run" / ".checkpoint.tc.77.tmp").write_bytes(b"half")
     with pytest.warns(UserWarning, match="going on from the one before"):
         assert Run.open(tmp_path / "run").load_checkpoint()["epoch"] == 1
     with pytest.warns(UserWarning):
         assert trained(run=tmp_path / "run", resume=True) == trained()
+    assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -228,7 +231,7 @@ def test_schedules_end_low_and_warm_up(schedule):
     config = Config(epochs=10, schedule=schedule, lr=0.1)
     optimizer = make_optimizer(config, nn.Linear(2, 2))
     plan, seen = make_schedule(config, optimizer, 10), []
-    for step in range(100):
+    for _ in range(100):
         seen.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         plan.step(*[1.0] if schedule == "plateau" else [])
@@ -240,7 +243,7 @@ def test_warm_up_rises_to_the_rate():
     config = Config(epochs=10, schedule="cosine", lr=0.1, warmup_epochs=2)
     optimizer = make_optimizer(config, nn.Linear(2, 2))
     plan, seen = make_schedule(config, optimizer, 10), []
-    for step in range(100):
+    for _ in range(100):
         seen.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         plan.step()

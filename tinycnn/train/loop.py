@@ -59,8 +59,10 @@ def fit(model: Any, train_set: Any, test_set: Any = None, config: Config | None 
     config = config or Config()
     trainer = Trainer(model, train_set, test_set, config, show or progress())
     run = Run.at(run, config, resume) if isinstance(run, (str, Path)) else run
-    if run is not None and resume and run.has_checkpoint():
-        trainer.load_state_dict(run.load_checkpoint())
+    if run is not None:
+        run.tidy()
+        if resume and run.has_checkpoint():
+            trainer.load_state_dict(run.load_checkpoint())
     last = min(config.epochs, stop_after_epoch or config.epochs)
     with StopSignals() as stop:
         saver = Saver(trainer, run, stop)

@@ -57,12 +57,16 @@ class Run:
         if not resume:
             raise ValueError(f"{path} holds a run already: go on with it (--resume), or choose another folder (--out)")
         run = cls.open(path)
-        for name, value in run.config.to_dict().items():
-            if getattr(config, name) != value:
-                raise ValueError(f"{path} was begun with {name}={value!r}, not {getattr(config, name)!r}: resuming "
-                                 "goes on with the same settings (the schedule is laid out over all epochs); begin a "
-                                 "new run for other ones")
+        run.check(config)
         return run
+
+    def check(self, config: Config) -> None:
+        """Raise ValueError, naming the setting, unless the run was begun with `config`."""
+        for name, value in self.config.to_dict().items():
+            if getattr(config, name) != value:
+                raise ValueError(f"{self.path} was begun with {name}={value!r}, not {getattr(config, name)!r}: "
+                                 "resuming goes on with the same settings (the schedule is laid out over all epochs); "
+                                 "begin a new run for other ones")
 
     @classmethod
     def _begin(cls, path: Path, config: Config) -> Run:
@@ -121,7 +125,7 @@ class Run:
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the newest state and keep the one before; at every moment one of them can be read."""
         if self.checkpoint.exists():
-            kept = self.previous.with_suffix(".tmp")
+            kept = self.path / f".{self.previous.name}.tmp"
             kept.unlink(missing_ok=True)
             try:
                 os.link(self.checkpoint, kept)
@@ -130,6 +134,11 @@ class Run:
             os.replace(kept, self.previous)
         save(state, self.checkpoint)
         save_safetensors(state["model"], self.path / "weights.safetensors")
+
+    def tidy(self) -> None:
+        """Remove what a killed process left half written."""
+        for stale in self.path.glob(".*.tmp"):
+            stale.unlink(missing_ok=True)
 
     # ------------------------------------------------------------------------------------ results
 
