@@ -1,4 +1,4 @@
-"""Rows of ops/activation.py and ops/dropout.py."""
+"""Rows of ops/activation.py, ops/softmax.py and ops/dropout.py."""
 from math import prod
 
 import numpy as np

@@ -9,7 +9,6 @@ from ..ops.activation import (
     hardswish,
     hardtanh,
     leaky_relu,
-    log_softmax,
     logsigmoid,
     mish,
     prelu,
@@ -17,8 +16,6 @@ from ..ops.activation import (
     relu6,
     selu,
     silu,
-    softmax,
-    softmin,
     softplus,
     softshrink,
     softsign,
@@ -88,6 +85,7 @@ from ..ops.pool import (
     max_unpool1d,
     max_unpool2d,
 )
+from ..ops.softmax import log_softmax, softmax, softmin
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "alpha_dropout",

@@ -17,4 +17,5 @@ from . import (
     pool,
     reduce,
     shape,
+    softmax,
 )

@@ -10,12 +10,13 @@ from warnings import warn
 from ..autograd import Tensor, is_grad_enabled, op, through
 from ..backend import array_module, kernels
 from ..methods import function
-from .activation import log_softmax, logsigmoid, scaled_outside
+from .activation import logsigmoid, scaled_outside
 from .arguments import as_tensor, check_dtypes
 from .basic import add, check_broadcast, div, mul, neg, permute, reshape, sub
 from .index import gather
 from .math import abs, clamp, exp, log, log1p, where
 from .reduce import mean, sum
+from .softmax import log_softmax
 
 
 def _reduced(name, losses, reduction, divisor=None):
