@@ -1,16 +1,16 @@
 """What is done to the parameters or gradients of a model as a whole."""
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Iterable
-
-import numpy as np
 
 from ..autograd import Tensor, no_grad
 from ..backend import array_module
+from ..ops.shape import cat
 
 
 def _graded(parameters):
-    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     return [p.grad for p in parameters if p.grad is not None]
 
 
@@ -22,16 +22,23 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
     Pascanu et al. 2013, algorithm 1.
     """
     grads = _graded(parameters)
-    norms = [float(array_module(g.data).linalg.norm(g.data.reshape(-1), norm_type)) for g in grads]
-    total = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
-    if error_if_nonfinite and not np.isfinite(total):
+    if not grads:
+        return Tensor(0.0)
+    xp = array_module(grads[0].data)
+    total = _norm(xp.stack([_norm(g.data, norm_type) for g in grads]), norm_type)
+    if error_if_nonfinite and not xp.isfinite(total):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total}: the loss or a gradient overflowed")
-    scale = max_norm / (total + 1e-6)
-    if not scale >= 1:                                # also for nan, as torch
-        with no_grad():
-            for g in grads:
-                g.mul_(scale)
-    return Tensor(np.float32(total))
+    scale = xp.minimum(max_norm / (total + 1e-6), 1)                      # nan stays nan, as in torch
+    for g in grads:
+        g.data *= scale
+    return Tensor(total)
+
+
+def _norm(x, p):
+    """The p-norm of all elements; not linalg.norm, whose bits depend on the number of BLAS threads."""
+    if p == inf:
+        return abs(x).max(initial=0)
+    return (x * x).sum() ** 0.5 if p == 2 else (abs(x) ** p).sum() ** (1 / p)
 
 
 def clip_grad_value_(parameters: Any, clip_value: float) -> None:
@@ -43,13 +50,18 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """All parameters as one vector.  As torch.nn.utils.parameters_to_vector."""
-    from ..ops.shape import cat
     return cat([p.reshape(-1) for p in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Write the parts of one vector into parameters.  As torch.nn.utils.vector_to_parameters."""
-    at = 0
+    """Write the parts of one vector into parameters.  As torch.nn.utils.vector_to_parameters.
+
+    Raises ValueError, and changes nothing, unless it has as many elements as they.
+    """
+    parameters, at = list(parameters), 0
+    total = sum(p.numel() for p in parameters)
+    if vec.shape != (total,):
+        raise ValueError(f"vector_to_parameters: the vector has shape {vec.shape}, the parameters need ({total},)")
     with no_grad():
         for p in parameters:
             p.copy_(vec.detach()[at:at + p.numel()].reshape(p.shape))
