@@ -1,0 +1,108 @@
+"""Fetching a file once: resumed where it was cut, checked, and only then given its name.
+
+    name.part     what has arrived so far; a later try asks the server for the rest
+    name.lock     held while one process fetches: others wait and then find the file there
+    name          the whole file, its checksum right
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+TIMEOUT = 10.0
+CHUNK = 1 << 18
+
+
+class Remote(NamedTuple):
+    """A file somewhere else: its address and its published md5."""
+    url: str
+    md5: str
+
+
+class DownloadError(OSError):
+    """A file could not be fetched; the message says where to get it and where to put it."""
+
+
+def fetch(remote: Remote, path: Path) -> Path:
+    """Make sure `path` holds the file, and return it.
+
+    Raises DownloadError, saying what to do by hand, without network or for a file that is not the published one.
+    """
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_name(path.name + ".lock")):
+        if not path.exists():                        # another process may have fetched it meanwhile
+            part = path.with_name(path.name + ".part")
+            try:
+                _receive(remote.url, part)
+            except (urllib.error.URLError, OSError, ValueError) as error:
+                raise DownloadError(
+                    f"{remote.url} could not be fetched ({getattr(error, 'reason', None) or error}). Without network: get "
+                    f"this file elsewhere (md5 {remote.md5}) and put it at {path}, or name the folder you have it in: "
+                    "--data-dir DIR") from None
+            _check(remote, part)
+            os.replace(part, path)
+    return path
+
+
+def _receive(url, part):
+    """Append what is missing of the file at `url` to `part`."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:               # nothing is missing
+            return
+        raise
+    with response, open(part, "ab") as f:
+        if have and response.status != 206:          # the server sends all of it again
+            f.truncate(0)
+            have = 0
+        total = have + int(response.headers.get("Content-Length") or 0)
+        while chunk := response.read(CHUNK):
+            f.write(chunk)
+            have += len(chunk)
+            _progress(url, have, total)
+        f.flush()
+        os.fsync(f.fileno())
+    if total and have < total:
+        raise OSError(f"the connection ended after {have:,} of {total:,} bytes; the next try goes on from there")
+
+
+def _progress(url, have, total):
+    if sys.stderr.isatty():
+        share = f"{100 * have // total} %" if total else f"{have >> 20} MiB"
+        sys.stderr.write(f"\r\x1b[K{url.rpartition('/')[2]}: {share}" + ("\n" if have == total else ""))
+
+
+def _check(remote, part):
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(part, "rb") as f:
+        while chunk := f.read(CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != remote.md5:
+        part.unlink()
+        raise DownloadError(f"{remote.url} gave a file with md5 {digest.hexdigest()}, expected {remote.md5}: it was "
+                            "deleted; try again, or get the file elsewhere and use --data-dir DIR")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the system releases when its owner ends, however it ends."""
+    with open(path, "a+b") as f:
+        if os.name == "nt":
+            import msvcrt
+            msvcrt.locking(f.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+            fcntl.flock(f, fcntl.LOCK_EX)
+        yield
