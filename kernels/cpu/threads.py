@@ -3,7 +3,9 @@
 `@parallel` compiles with Numba (prange runs on all threads; the machine code is kept on disk) and guards the entry:
 
 * one caller at a time: Numba's simplest thread pool, "workqueue", aborts the process when two threads enter it;
-* not in a forked child: GNU OpenMP, Numba's usual pool, kills a child that enters a pool its parent has started.
+* not in a forked child: GNU OpenMP, Numba's usual pool, kills a child that enters a pool its parent has started;
+* by the caller alone if the arrays are small: waking the others would take longer than the work, and on a busy machine
+  waiting for them very much longer.
 
 A kernel's tasks must not depend on the number of threads, and sums over tasks must be joined in a fixed order: then
 its results are the same bits on any machine load and any number of threads.
@@ -12,7 +14,10 @@ import os
 from functools import wraps
 from threading import RLock
 
-from numba import njit
+import numpy as np
+from numba import get_num_threads, njit, set_num_threads
+
+SMALL = 1 << 15                                      # bytes of all arrays together
 
 _lock = RLock()
 _started = False
@@ -33,7 +38,14 @@ def parallel(function):
                     "kernels, whose threads do not survive a fork: start workers with multiprocessing's 'spawn' "
                     "method, use threads, or fork before the first computation")
             _started = True
-            return kernel(*args)
+            if sum([a.nbytes for a in args if isinstance(a, np.ndarray)]) > SMALL:
+                return kernel(*args)
+            threads = get_num_threads()
+            set_num_threads(1)
+            try:
+                return kernel(*args)
+            finally:
+                set_num_threads(threads)
     call.kernel = kernel
     return call
 
