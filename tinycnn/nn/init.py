@@ -7,6 +7,7 @@ tensor.  fan_in is the number of inputs of one output, fan_out the number of out
 from __future__ import annotations
 
 from math import prod, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -23,17 +24,30 @@ def _set(tensor, values):
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Uniform in [a, b)."""
+    """Uniform in [a, b).  Raises ValueError if a is above b."""
+    if a > b:
+        raise ValueError(f"uniform_: a={a} must not be above b={b}")
     return _set(tensor, random.draw("uniform", a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Normal with the given mean and standard deviation."""
+    """Normal with the given mean and standard deviation.  Raises ValueError if that is negative."""
+    if std < 0:
+        raise ValueError(f"normal_: std must be at least 0, got {std}")
     return _set(tensor, random.draw("normal", mean, std, tensor.shape))
 
 
 def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Tensor:
-    """Normal, drawn again where outside [a, b]."""
+    """Normal, drawn again where outside [a, b]; these are values, not numbers of standard deviations.
+
+    Raises ValueError unless a < b, or if less than a thousandth of the distribution lies between them.
+    """
+    if a >= b:
+        raise ValueError(f"trunc_normal_: a={a} must be below b={b}")
+    bell = NormalDist(mean, std)
+    if bell.cdf(b) - bell.cdf(a) < 1e-3:
+        raise ValueError(f"trunc_normal_: nearly nothing of the distribution (mean={mean}, std={std}) lies in {a}..{b}"
+                         ": a and b are values, not numbers of standard deviations")
     values = random.draw("normal", mean, std, tensor.shape)
     while True:
         outside = (values < a) | (values > b)
