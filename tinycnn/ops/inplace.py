@@ -159,7 +159,7 @@ def to(input, *targets, device=None, dtype=None):
     for target in targets:
         if isinstance(target, Tensor):
             device, dtype = target.device, target.dtype
-        elif isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "cuda-emu"):
+        elif isinstance(target, str) and not _names_dtype(target):
             device = target
         else:
             dtype = np.dtype(target)
@@ -167,6 +167,14 @@ def to(input, *targets, device=None, dtype=None):
         module_of(device)
         input = _to_device(input, device)
     return input if dtype is None or input.dtype == dtype else to_dtype(input, dtype)
+
+
+def _names_dtype(text):
+    try:
+        np.dtype(text)
+    except TypeError:
+        return False
+    return True
 
 
 @function

@@ -43,8 +43,8 @@ def linear(input, weight, bias=None):
                          f"{input.shape} and {weight.shape}")
     K, O = weight.shape[-1], weight.shape[:-1]       # noqa: E741
     if input.shape[-1] != K:
-        raise ValueError(f"linear: input {input.shape} has {input.shape[-1]} features, weight {weight.shape} takes "
-                         f"{K}: use Linear({input.shape[-1]}, {prod(O)}){_flattened(input, K)}")
+        raise ValueError(f"linear: input {input.shape} has {input.shape[-1]} features{_origin(input)}, weight "
+                         f"{weight.shape} takes {K}: use Linear({input.shape[-1]}, {prod(O)}){_flattened(input, K)}")
     if bias is not None and bias.shape not in (O, ()):
         raise ValueError(f"linear: bias has shape {bias.shape}, weight {weight.shape} gives {prod(O)} outputs: "
                          f"bias must be {O}")
@@ -55,11 +55,22 @@ def linear(input, weight, bias=None):
     return reshape(y, (*input.shape[:-1], *O))
 
 
+def _origin(input):
+    """Where the features of a flattened input come from, as far as the graph knows: " (= 16*3*3 flattened)"."""
+    node = input._node
+    before = node.parents[0].shape if node is not None and node.name == "reshape" and node.parents else ()
+    if len(before) > input.ndim and prod(before[input.ndim - 1:]) == input.shape[-1]:
+        return f" (= {'*'.join(map(str, before[input.ndim - 1:]))} flattened)"
+    return ""
+
+
 def _flattened(input, in_features):
     """A hint for the commonest mistake: images that were never flattened."""
-    if input.ndim == 4 and prod(input.shape[1:]) == in_features:
-        return f", or flatten {input.shape[1:]} first: Flatten() gives the {in_features} features the weight takes"
-    return ""
+    if input.ndim != 4:
+        return ""
+    C, H, W = input.shape[1:]
+    fits = ", which is what the weight takes" if C * H * W == in_features else ""
+    return f", or flatten the images first: Flatten() gives {C}*{H}*{W} = {C * H * W} features{fits}"
 
 
 @function

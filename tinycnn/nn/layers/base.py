@@ -71,11 +71,13 @@ def positive_sizes(layer: str, **sizes: int) -> None:
             raise ValueError(f"{layer}: {name} must be a positive integer, got {n!r}")
 
 
-def size_tuple(v: Any, n: int, layer: str, name: str) -> tuple[int, ...]:
-    """One int or n of them -> n ints.  Raises TypeError for anything else."""
+def size_tuple(v: Any, n: int, layer: str, name: str, least: int | None = None) -> tuple[int, ...]:
+    """One int or n of them -> n ints.  Raises TypeError for anything else, ValueError for one below `least`."""
     values = (v,) * n if isinstance(v, (int, np.integer)) else tuple(v) if isinstance(v, (tuple, list)) else ()
     if len(values) == 1:
         values *= n
     if len(values) != n or not all(isinstance(k, (int, np.integer)) for k in values):
         raise TypeError(f"{layer}: {name} must be an int{'' if n == 1 else f' or a tuple of {n} ints'}, got {v!r}")
+    if least is not None and min(values) < least:
+        raise ValueError(f"{layer}: {name} must be at least {least}, got {v!r}")
     return tuple(map(int, values))

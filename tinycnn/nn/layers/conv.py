@@ -31,11 +31,11 @@ class _Conv(Module):
         if padding_mode not in modes:
             raise ValueError(f"{layer}: padding_mode {padding_mode!r} is none of {', '.join(modes)}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = size_tuple(kernel_size, n, layer, "kernel_size")
-        self.stride = size_tuple(stride, n, layer, "stride")
-        self.dilation = size_tuple(dilation, n, layer, "dilation")
+        self.kernel_size = size_tuple(kernel_size, n, layer, "kernel_size", 1)
+        self.stride = size_tuple(stride, n, layer, "stride", 1)
+        self.dilation = size_tuple(dilation, n, layer, "dilation", 1)
         named = isinstance(padding, str)
-        self.padding = self._named_padding(padding) if named else size_tuple(padding, n, layer, "padding")
+        self.padding = self._named_padding(padding) if named else size_tuple(padding, n, layer, "padding", 0)
         self.padding_mode = padding_mode
         shape = ((in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups))
         fan_in = shape[1] * prod(self.kernel_size)

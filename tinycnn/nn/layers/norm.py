@@ -21,6 +21,7 @@ class _RunningNorm(Module):
 
     ranks: tuple[int, ...] = ()
     letters = ""
+    unbatched = 0                                    # the number of dimensions of an input without N
     cure = "reshape or unsqueeze it"
 
     def _set(self, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias):
@@ -38,6 +39,10 @@ class _RunningNorm(Module):
     def _check(self, input):
         if input.ndim not in self.ranks:
             raise ValueError(f"expected an input {self.letters}, got shape {input.shape}: {self.cure}")
+        C = input.shape[0 if input.ndim == self.unbatched else 1]
+        if C != self.num_features:
+            raise ValueError(f"input {input.shape} has {C} channels, expected {self.num_features}: use "
+                             f"{type(self).__name__}({C})")
 
     def reset_running_stats(self) -> None:
         """Forget the running statistics."""
@@ -108,13 +113,13 @@ class _InstanceNorm(_RunningNorm):
 class InstanceNorm1d(_InstanceNorm):
     """See functional.instance_norm, for (N, C, L) or (C, L).  As torch.nn.InstanceNorm1d."""
 
-    ranks, letters = (2, 3), "(N, C, L) or (C, L)"
+    ranks, unbatched, letters = (2, 3), 2, "(N, C, L) or (C, L)"
 
 
 class InstanceNorm2d(_InstanceNorm):
     """See functional.instance_norm, for (N, C, H, W) or (C, H, W).  As torch.nn.InstanceNorm2d."""
 
-    ranks, letters = (3, 4), "(N, C, H, W) or (C, H, W)"
+    ranks, unbatched, letters = (3, 4), 3, "(N, C, H, W) or (C, H, W)"
 
 
 class LayerNorm(Module):
