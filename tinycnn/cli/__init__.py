@@ -3,7 +3,7 @@
     stdout     the result; with --json one JSON object as its last line
     stderr     progress, notes and errors
     exit code  0 done, 1 a check failed or training broke down, 2 wrong usage, 3 a file, package or the network is
-               missing, 130 stopped by Ctrl-C, 143 by SIGTERM
+               missing or a file is damaged, 130 stopped by Ctrl-C, 143 by SIGTERM
 
 A verb is a function `verb(args) -> Result`, in the module of this folder that parser.py names.
 """
@@ -64,7 +64,9 @@ def _complain(args: Any, code: int, message: str) -> int:
 
 
 def _code(error: Exception) -> int:
-    if isinstance(error, (OSError, ImportError)):
+    from ..data import DataError
+    from ..io import FileFormatError
+    if isinstance(error, (OSError, ImportError, DataError, FileFormatError)):
         return MISSING
     return USAGE if isinstance(error, (ValueError, TypeError, LookupError)) else FAILED
 

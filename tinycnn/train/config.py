@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Mapping
 
 from .. import optim
+from ..data.transforms import CHANGES
 from ..optim import lr_scheduler
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
@@ -60,6 +61,9 @@ class Config:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("dtype", ("float32", "float64"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"Config: {name}={getattr(self, name)!r}, expected one of {', '.join(known)}")
+        if self.augment != "none" and (wrong := set(self.augment.split("+")) - set(CHANGES)):
+            raise ValueError(f"Config: augment={self.augment!r}: {', '.join(map(repr, sorted(wrong)))} is none of "
+                             f"{', '.join(CHANGES)} (joined by +) or none")
         if self.warmup_epochs and self.schedule in ("onecycle", "plateau"):
             raise ValueError(f"Config: warmup_epochs={self.warmup_epochs} with schedule={self.schedule!r}: onecycle "
                              "has its own warm-up and plateau none; use constant, step, multistep or cosine")

@@ -122,22 +122,24 @@ class Trainer:
             after_step()
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """One step: images (N, C, H, W), labels (N,)."""
-        logits = self.model(as_input(images, self.config.dtype, self.config.device))
-        loss = cross_entropy(logits, to_device(labels, self.config.device),
-                             label_smoothing=self.config.label_smoothing)
+        """One step: images (N, C, H, W), labels (N,) or, mixed, (N, classes)."""
+        config = self.config
+        logits = self.model(as_input(images, config.dtype, config.device))
+        target = to_device(labels, config.device) if labels.ndim == 1 else as_input(labels, config.dtype, config.device)
+        loss = cross_entropy(logits, target, label_smoothing=config.label_smoothing)
         self._check_finite("loss", loss.item())
         self.optimizer.zero_grad()
         loss.backward()
-        if self.config.clip_norm:
-            clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if config.clip_norm:
+            clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimizer.step()
-        if self.config.schedule != "plateau":
+        if config.schedule != "plateau":
             self.schedule.step()
         self.step += 1
         self.tally.images += len(labels)
         self.tally.loss += loss.item() * len(labels)
-        self.tally.correct += int((to_numpy(logits.data).argmax(axis=1) == labels).sum())
+        classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
+        self.tally.correct += int((to_numpy(logits.data).argmax(axis=1) == classes).sum())
 
     def finish_epoch(self, after_batch: Callable[[], None]) -> None:
         """Evaluate, and write the epoch down."""
@@ -254,4 +256,4 @@ def class_names(dataset: Any, found: Evaluation) -> list[str]:
 
 def as_input(images: np.ndarray, dtype: Any, device: str) -> Tensor:
     """Images of a loader as what the model takes."""
-    return Tensor(to_device(np.asarray(images, dtype), device))
+    return Tensor(to_device(np.ascontiguousarray(images, dtype), device))

@@ -1,0 +1,35 @@
+"""The verbs summary, models and data: what there is, and what it is made of."""
+from __future__ import annotations
+
+from argparse import Namespace
+
+from ..data import list_datasets
+from ..models import create_model, list_models, model_info
+from . import Result
+from .tables import table
+
+
+def summary(args: Namespace) -> Result:
+    """Layers, shapes and costs of a model for one input shape."""
+    from ..summary import summary as summarize
+    shape = args.input or model_info(args.model).input_shape
+    found = summarize(create_model(args.model, num_classes=args.classes), shape)
+    return Result(str(found), {"model": args.model, "input": list(shape), **found.to_dict()})
+
+
+def models(args: Namespace) -> Result:
+    """The models whose names match a pattern."""
+    rows = [model_info(name) for name in list_models(args.pattern)]
+    if not rows:
+        raise ValueError(f"models: no name matches {args.pattern!r}; there are {', '.join(list_models())}")
+    text = table(["name", "parameters", "MACs", "input", "year", "paper"],
+                 [[m.name, f"{m.parameters:,}", f"{m.macs:,}", "x".join(map(str, m.input_shape[1:])), m.year, m.paper]
+                  for m in rows], right=(1, 2))
+    return Result(text, {"models": [{"name": m.name, "parameters": m.parameters, "macs": m.macs, "year": m.year,
+                                     "paper": m.paper, "input_shape": list(m.input_shape)} for m in rows]})
+
+
+def data(args: Namespace) -> Result:
+    """The data sets by name."""
+    known = list_datasets()
+    return Result(table(["name", "what"], known.items()), {"datasets": known})
