@@ -8,3 +8,4 @@ from .norm import *  # noqa: F401, F403
 from .optim import *  # noqa: F401, F403
 from .pool import *  # noqa: F401, F403
 from .random import *  # noqa: F401, F403
+from .response_norm import *  # noqa: F401, F403

@@ -28,9 +28,9 @@ from .layout import nhwc
 from .threads import parallel
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
-           "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward",
-           "local_response_norm", "local_response_norm_backward"]
+           "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward"]
 BLOCK = 16384
+LANES = 64
 
 
 def _rows(x):
@@ -41,18 +41,17 @@ def _rows(x):
     return last.reshape(x.shape[0], math.prod(x.shape[2:]), x.shape[1])
 
 
-def _batch_rows(x):
+def batch_rows(x):
     """(N, C, ...) -> (1, N*R, C): all images as one."""
-    rows = _rows(x)
-    return rows.reshape(1, -1 if x.size else rows.shape[0] * rows.shape[1], x.shape[1])
+    return _rows(x).reshape(1, x.shape[0] * math.prod(x.shape[2:]), x.shape[1])
 
 
-def _like(y, x):
+def like(y, x):
     """The way back: (N, R, C) or (1, N*R, C) -> x's shape."""
     return np.moveaxis(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
 
 
-def _block_rows(C):
+def block_rows(C):
     return max(1, BLOCK // max(1, C))
 
 
@@ -108,40 +107,53 @@ def _combine(g, x, coefficients, step, gx):
                 gx[n, r, c] = p[c] * g[n, r, c] + (q[c] * (x[n, r, c] - centre[c]) + s[c])
 
 
+def _wide(x):
+    """(N, R, C) -> (N, R/k, k*C): where channels are few, k rows side by side make the inner loops long."""
+    N, R, C = x.shape
+    k = math.gcd(R, 1 << max(1, LANES // max(1, C)).bit_length() - 1)
+    return x.reshape(N, R // k, k * C), k
+
+
 def _moments(x):
     """Mean and sum (x - mean)^2 of each channel of each image, (N, C), in float64; 0 of nothing."""
-    R, step = x.shape[1], _block_rows(x.shape[2])
-    first = x[:, ::step].astype(np.float64, order="C")                                # (N, B, C)
+    wide, k = _wide(x)
+    R, step = wide.shape[1], block_rows(wide.shape[2])
+    first = wide[:, ::step].astype(np.float64, order="C")                             # (N, B, k*C)
     sums = np.empty((*first.shape[:2], 2, first.shape[2]))
-    _block_sums(x, x, first, True, step, sums)
+    _block_sums(wide, wide, first, True, step, sums)
     counts = np.minimum(step, R - np.arange(0, R, step))[:, None]                     # (B, 1)
     offset = sums[:, :, 0] / counts                                                   # block mean - first
-    means, squares = first + offset, sums[:, :, 1] - offset * sums[:, :, 0]
-    mean = (means * counts).sum(1) / max(1, R)
+    parts = len(x), len(counts) * k, x.shape[2]
+    means, squares = (first + offset).reshape(parts), (sums[:, :, 1] - offset * sums[:, :, 0]).reshape(parts)
+    counts = np.repeat(counts, k, 0)                                                  # (B*k, 1)
+    mean = (means * counts).sum(1) / max(1, x.shape[1])
     return mean, (squares + counts * (means - mean[:, None]) ** 2).sum(1)
 
 
 def _sums(g, x, centre):
     """Of each channel of each image sum g and sum g*(x - centre), (N, C) each, in float64."""
-    (N, R, C), step = x.shape, _block_rows(x.shape[2])
-    x0 = np.repeat(centre.astype(np.float64)[:, None], -(-R // step), 1)              # (N, B, C)
+    (g, _), (x, k) = _wide(g), _wide(x)
+    (N, R, C), step = x.shape, block_rows(x.shape[2])
+    x0 = np.tile(centre.astype(np.float64)[:, None], (1, -(-R // step), k))           # (N, B, C)
     sums = np.empty((N, x0.shape[1], 2, C))
     _block_sums(g, x, x0, False, step, sums)
-    return sums.sum(1).swapaxes(0, 1)
+    return sums.sum(1).reshape(N, 2, k, C // k).sum(2).swapaxes(0, 1)
 
 
 def _normalised(x, mean, rstd, weight, bias):
     """x (N, R, C), mean and rstd (N, C) in float64.  What rounding takes off the mean is made good in the shift."""
     centre, scale = mean.astype(x.dtype), rstd if weight is None else rstd * weight
     shift = (centre - mean) * scale + (0 if bias is None else bias)
-    y = np.empty_like(x)
-    _scale_shift(x, np.stack([centre, scale, shift]).astype(x.dtype), _block_rows(x.shape[2]), y)
+    y, (wide, k) = np.empty_like(x), _wide(x)
+    coefficients = np.tile(np.stack([centre, scale, shift]).astype(x.dtype), k)
+    _scale_shift(wide, coefficients, block_rows(wide.shape[2]), y.reshape(wide.shape))
     return y
 
 
 def _gradients(g, x, *coefficients):
-    gx = np.empty_like(x)
-    _combine(g, x, np.stack(coefficients).astype(x.dtype), _block_rows(x.shape[2]), gx)
+    gx, (wide, k) = np.empty_like(x), _wide(x)
+    coefficients = np.tile(np.stack(coefficients).astype(x.dtype), k)
+    _combine(g.reshape(wide.shape), wide, coefficients, block_rows(wide.shape[2]), gx.reshape(wide.shape))
     return gx
 
 
@@ -156,10 +168,10 @@ def _weight(weight, C):
 
 
 def batch_norm(x, weight, bias, eps):
-    rows = _batch_rows(x)
+    rows = batch_rows(x)
     mean, squares = _moments(rows)                                                   # (1, C)
     var = squares / max(1, rows.shape[1])
-    y = _like(_normalised(rows, mean, _rstd(var, eps), weight, bias), x)
+    y = like(_normalised(rows, mean, _rstd(var, eps), weight, bias), x)
     return y, mean[0].astype(x.dtype), var[0].astype(x.dtype)
 
 
@@ -168,7 +180,7 @@ def batch_norm_backward(g, x, mean, var, weight, eps):
 
 
 def batch_norm_eval(x, mean, var, weight, bias, eps):
-    return _like(_normalised(_batch_rows(x), mean[None].astype(np.float64), _rstd(var, eps)[None], weight, bias), x)
+    return like(_normalised(batch_rows(x), mean[None].astype(np.float64), _rstd(var, eps)[None], weight, bias), x)
 
 
 def batch_norm_eval_backward(g, x, mean, var, weight, eps):
@@ -177,12 +189,12 @@ def batch_norm_eval_backward(g, x, mean, var, weight, eps):
 
 def _batch_gradients(g, x, mean, rstd, weight, share):
     """share: by how much each number moves the statistics, 1/n, or 0 where they are constants."""
-    grows, rows, centre = _batch_rows(g), _batch_rows(x), mean[None]
+    grows, rows, centre = batch_rows(g), batch_rows(x), mean[None]
     gbias, gweight = _sums(grows, rows, centre)                                      # (1, C)
     gweight *= rstd
     scale = rstd * _weight(weight, len(rstd))
     gx = _gradients(grows, rows, centre, scale[None], -share * scale * rstd * gweight, -share * scale * gbias)
-    return _like(gx, x), gweight[0].astype(x.dtype), gbias[0].astype(x.dtype)
+    return like(gx, x), gweight[0].astype(x.dtype), gbias[0].astype(x.dtype)
 
 
 # ---------------------------------------------------------------------------------------- group norm
@@ -206,7 +218,7 @@ def group_norm(x, num_groups, weight, bias, eps):
     var = _of_groups(squares + R * (means - _to_channels(mean, C)) ** 2, G) / n      # (N, G)
     rstd = _rstd(var, eps)
     y = _normalised(rows, _to_channels(mean, C), _to_channels(rstd, C), weight, bias)
-    return _like(y, x), mean.astype(x.dtype), rstd.astype(x.dtype)
+    return like(y, x), mean.astype(x.dtype), rstd.astype(x.dtype)
 
 
 def group_norm_backward(g, x, mean, rstd, num_groups, weight):
@@ -219,7 +231,7 @@ def group_norm_backward(g, x, mean, rstd, num_groups, weight):
     q = -share * rstd * _to_channels(_of_groups(w * products, G), C)
     s = -share * _to_channels(_of_groups(w * sums, G), C)
     gx = _gradients(grows, rows, centre, rstd * w, q, s)
-    return _like(gx, x), products.sum(0).astype(x.dtype), sums.sum(0).astype(x.dtype)
+    return like(gx, x), products.sum(0).astype(x.dtype), sums.sum(0).astype(x.dtype)
 
 
 # ---------------------------------------------------------------------------------------- layer norm
@@ -274,68 +286,14 @@ def layer_norm(x, weight, bias, eps):
     M, D = x.shape
     y, mean, rstd = np.empty_like(x), np.empty(M, x.dtype), np.empty(M, x.dtype)
     bias = np.zeros(D) if bias is None else bias.astype(np.float64)
-    _layer_norm(x, _weight(weight, D), bias, eps, _block_rows(D), y, mean, rstd)
+    _layer_norm(x, _weight(weight, D), bias, eps, block_rows(D), y, mean, rstd)
     return y, mean, rstd
 
 
 def layer_norm_backward(g, x, mean, rstd, weight):
     g, x, mean, rstd = map(np.ascontiguousarray, (g, x, mean, rstd))
-    (M, D), step = x.shape, _block_rows(x.shape[1])
+    (M, D), step = x.shape, block_rows(x.shape[1])
     gx, sums = np.empty_like(x), np.empty((-(-M // step), 2, D))
     _layer_norm_gradients(g, x, mean, rstd, _weight(weight, D), step, gx, sums)
     gweight, gbias = sums.sum(0).astype(x.dtype)
     return gx, gweight, gbias
-
-
-# ---------------------------------------------------------------------------------------- response norm
-
-@njit(cache=True, error_model="numpy")
-def _power(base, beta):
-    """base^-beta; three square roots are ten times faster, and 0.75 is the paper's beta and the default."""
-    return 1 / (math.sqrt(base) * math.sqrt(math.sqrt(base))) if beta == 0.75 else base ** -beta
-
-
-@parallel
-def _response_norm(x, size, alpha, beta, k, y):
-    """x (M, C).  Each number's neighbours are the channels c - size//2 .. c + (size - 1)//2 of its pixel."""
-    M, C = x.shape
-    for m in prange(M):
-        for c in range(C):
-            squares = 0.0
-            for i in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
-                squares += np.float64(x[m, i]) * x[m, i]
-            y[m, c] = x[m, c] * _power(k + alpha / size * squares, beta)
-
-
-@parallel
-def _response_norm_gradient(g, x, size, alpha, beta, k, gx):
-    M, C = x.shape
-    for m in prange(M):
-        shared = np.empty(C, np.float64)
-        for c in range(C):
-            squares = 0.0
-            for i in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
-                squares += np.float64(x[m, i]) * x[m, i]
-            base = k + alpha / size * squares
-            own = g[m, c] * _power(base, beta)
-            gx[m, c] = own
-            shared[c] = own * x[m, c] / base
-        for c in range(C):
-            total = 0.0
-            for i in range(max(0, c - (size - 1) // 2), min(C, c + size // 2 + 1)):
-                total += shared[i]
-            gx[m, c] -= 2 * alpha * beta / size * x[m, c] * total
-
-
-def local_response_norm(x, size, alpha, beta, k):
-    rows = _batch_rows(x)[0]
-    y = np.empty_like(rows)
-    _response_norm(rows, size, float(alpha), float(beta), float(k), y)
-    return _like(y, x)
-
-
-def local_response_norm_backward(g, x, size, alpha, beta, k):
-    grows, rows = _batch_rows(g)[0], _batch_rows(x)[0]
-    gx = np.empty_like(rows)
-    _response_norm_gradient(grows, rows, size, float(alpha), float(beta), float(k), gx)
-    return _like(gx, x)

@@ -1,10 +1,10 @@
 """Dropout: the hash of (seed, i) decides, i the element's place in C order whatever the memory's order.
 
-    memory      (N, P, C): C order is the case N = P = 1, channels last has P pixels; the result has x's order
-    parallel    over blocks of 16 Ki numbers of memory
+    memory      (N, P, C): images, pixels, channels; an array in C order is one with P = 1, all else in C
+    parallel    over blocks of an image's pixels, about 16 Ki numbers each
 
-    m, place in memory   0  1  2 ... C-1 | C ...          x[n, p, c] is number m = (n*P + p)*C + c in memory
-    i, place in C order  0  P  2P ...    | 1 P+1 ...                   number i = (n*C + c)*P + p in C order
+    place in memory   0  1  2 ... C-1 | C    C+1 ...          x[n, p, c] is number (n*P + p)*C + c in memory
+    place in C order  0  P  2P ...    | 1    P+1 ...                     and number (n*C + c)*P + p in C order
 """
 import math
 
@@ -28,27 +28,26 @@ def _top_bits(seed, i):
 
 
 @parallel
-def _dropout(x, P, C, seed, threshold, scale, y):
-    """x and y as lines of numbers in memory order."""
-    for block in prange((len(x) + BLOCK - 1) // BLOCK):
-        m, end = block * BLOCK, min(len(x), block * BLOCK + BLOCK)
-        while m < end:
-            pixel, channel = m // C, m % C
-            count = min(C - channel, end - m)                       # numbers of the same pixel
-            i = (pixel // P * C + channel) * P + pixel % P
-            for j in range(count):
-                y[m + j] = x[m + j] * scale if _top_bits(seed, i + j * P) >= threshold else 0
-            m += count
+def _dropout(x, seed, threshold, scale, step, y):
+    N, P, C = x.shape
+    B = (P + step - 1) // step
+    for task in prange(N * B):
+        n, b = task // B, task % B
+        for p in range(b * step, min(P, b * step + step)):
+            for c in range(C):
+                y[n, p, c] = x[n, p, c] * scale if _top_bits(seed, (n * C + c) * P + p) >= threshold else 0
 
 
 def dropout(x, p, seed):
     if p == 0 or p == 1 or not x.size:
         return x.copy() if p == 0 else np.zeros_like(x)
     last = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
-    pixels = 1 if x.ndim <= 2 or x.flags.c_contiguous or not last.flags.c_contiguous else math.prod(x.shape[2:])
-    line = (np.ascontiguousarray(x) if pixels == 1 else last).reshape(-1)
-    y = np.empty_like(line)
-    threshold = math.ceil(p * 2 ** 24)                              # u >= p, with u = bits / 2^24
-    _dropout(line, pixels, x.size if pixels == 1 else x.shape[1], np.uint64(seed & MASK), np.uint64(threshold),
-             x.dtype.type(1 / (1 - p)), y)
-    return y.reshape(x.shape) if pixels == 1 else np.moveaxis(y.reshape(last.shape), -1, 1)
+    by_pixel = last.flags.c_contiguous and not x.flags.c_contiguous
+    rows = last if by_pixel else np.ascontiguousarray(x)
+    N = x.shape[0] if x.ndim > 1 else 1
+    rows = rows.reshape(N, -1, x.shape[1]) if by_pixel else rows.reshape(N, 1, -1)   # (N, P, C)
+    y = np.empty_like(rows)
+    threshold = math.ceil(p * 2 ** 24)                                               # u >= p, with u = bits / 2^24
+    _dropout(rows, np.uint64(seed & MASK), np.uint64(threshold), x.dtype.type(1 / (1 - p)),
+             max(1, BLOCK // rows.shape[2]), y)
+    return np.moveaxis(y.reshape(last.shape), -1, 1) if by_pixel else y.reshape(x.shape)
