@@ -17,6 +17,10 @@ from threading import RLock
 import numpy as np
 from numba import get_num_threads, njit, set_num_threads
 
+# GNU OpenMP's threads otherwise spin while they wait, for each other and for work: on a machine that is also used by
+# others, training was 15 times slower.  Read when the pool starts, which is later than here.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 SMALL = 1 << 15                                      # bytes of all arrays together
 
 _lock = RLock()
