@@ -1,5 +1,6 @@
 """NumPy float32 and float64 arrays: what is listed here is written by hand in Numba, the rest is the reference."""
 from ..reference import *  # noqa: F401, F403
+from .activation import *  # noqa: F401, F403
 from .conv import *  # noqa: F401, F403
 from .loss import *  # noqa: F401, F403
 from .math import *  # noqa: F401, F403
@@ -9,3 +10,6 @@ from .optim import *  # noqa: F401, F403
 from .pool import *  # noqa: F401, F403
 from .random import *  # noqa: F401, F403
 from .response_norm import *  # noqa: F401, F403
+from .memory import keep_freed_memory  # noqa: E402
+
+keep_freed_memory()

@@ -16,3 +16,16 @@ def nhwc(x):
 def nchw(x):
     """(N, H, W, C) seen as (N, C, H, W); no copy."""
     return x.transpose(0, 3, 1, 2)
+
+
+def flat_alike(first, *others):
+    """All arrays (of one shape) flat in the memory order of the first, and a function that takes a result back.
+
+    The order is kept if it is C order or channels-last; other strides are copied to C order.
+    """
+    last = first.ndim == 4 and not first.flags.c_contiguous and first.transpose(0, 2, 3, 1).flags.c_contiguous
+    flat = [(nhwc(a) if last else np.ascontiguousarray(a)).reshape(-1) for a in (first, *others)]
+    shape = first.shape
+    if last:
+        return flat, lambda y: nchw(y.reshape(shape[0], *shape[2:], shape[1]))
+    return flat, lambda y: y.reshape(shape)

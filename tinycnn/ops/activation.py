@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import pi, sqrt
 
 from ..autograd import Tensor, op
-from ..backend import array_module
+from ..backend import array_module, kernels
 from ..methods import function
 from .arguments import as_tensor, check_dtypes
 from .basic import add, div, mul, reshape
@@ -20,8 +20,9 @@ from .math import abs, erf, exp, sigmoid, tanh
 def scaled_outside(x, mask, factor):
     """x where mask, factor * x elsewhere (0 there for factor 0, even if x is infinite or nan)."""
     xp, a = array_module(x.data), x.data
-    return xp.where(mask.data, a, a * factor if factor else a.dtype.type(0)), (
-        lambda g: scaled_outside(g, mask, factor),)
+    y = a * a.dtype.type(factor) if factor else xp.zeros_like(a)          # in a's memory order, which where() would lose
+    xp.copyto(y, a, where=mask.data)
+    return y, (lambda g: scaled_outside(g, mask, factor),)
 
 
 def _kept(x, mask):
@@ -34,8 +35,13 @@ def _kept(x, mask):
 @op
 def relu(input, inplace=False):
     """max(0, input); nan stays nan.  As torch.nn.functional.relu.  Nair and Hinton (2010)."""
-    x = input.data
-    return array_module(x).maximum(x, x.dtype.type(0)), (lambda g, y: scaled_outside(g, Tensor(y.data > 0), 0),)
+    return kernels(input.data).relu(input.data), (lambda g, y: relu_gradient(g, y.detach()),)
+
+
+@op
+def relu_gradient(g, y):
+    """g where relu's output y is positive, 0 elsewhere: linear in g, constant in y."""
+    return kernels(g.data).relu_backward(g.data, y.data), (lambda gg: relu_gradient(gg, y),)
 
 
 @op

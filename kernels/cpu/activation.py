@@ -1,0 +1,43 @@
+"""Elementwise kernels of activation functions.
+
+    memory     both arrays flat, in the memory order of the first; the result keeps it
+    parallel   over blocks of 16 Ki numbers
+    bound by   memory: read each array once, write one
+"""
+import numpy as np
+from numba import prange
+
+from .layout import flat_alike
+from .threads import parallel
+
+__all__ = ["relu", "relu_backward"]
+
+BLOCK = 1 << 14
+
+
+def relu(x):
+    (x,), restore = flat_alike(x)
+    y = np.empty_like(x)
+    _relu(x, y)
+    return restore(y)
+
+
+def relu_backward(g, y):
+    (y, g), restore = flat_alike(y, g)
+    gx = np.empty_like(y)
+    _relu_backward(g, y, gx)
+    return restore(gx)
+
+
+@parallel
+def _relu(x, y):
+    for block in prange((x.size + BLOCK - 1) // BLOCK):
+        for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
+            y[i] = 0 if x[i] < 0 else x[i]           # nan is not below 0
+
+
+@parallel
+def _relu_backward(g, y, gx):
+    for block in prange((y.size + BLOCK - 1) // BLOCK):
+        for i in range(block * BLOCK, min(y.size, block * BLOCK + BLOCK)):
+            gx[i] = g[i] if y[i] > 0 else 0
