@@ -20,6 +20,9 @@ class _RunningNorm(Module):
     """Weight and bias (num_features,) if affine; running_mean, running_var and num_batches_tracked if tracked."""
 
     ranks: tuple[int, ...] = ()
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
     letters = ""
     unbatched = 0                                    # the number of dimensions of an input without N
     cure = "reshape or unsqueeze it"
