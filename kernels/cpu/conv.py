@@ -53,7 +53,7 @@ def _phases(win):
     """For each phase of the stride: first pixel, taps and offsets along both axes."""
     def axis(size, K, S, P, D):
         for first in range(min(S, size)):
-            taps = [i for i in range(K) if (first + P - i * D) % S == 0]
+            taps = [i for i in reversed(range(K)) if (first + P - i * D) % S == 0]   # offsets then ascend
             yield first, taps, np.array([(first + P - i * D) // S for i in taps], np.int64)
     for y0, rows, yoff in axis(win.H, win.KH, win.SH, win.PH, win.DH):
         for x0, columns, xoff in axis(win.W, win.KW, win.SW, win.PW, win.DW):
@@ -166,7 +166,9 @@ def gather(x, zeros, yoff, xoff, ystep, xstep, A, B, first, rows, c0, channels, 
             row = (n * H + y) * W
             if y < 0 or y >= H:
                 copy(zeros, 0, out, at, taps * channels, shift)
-            elif joined:
+            elif joined and b * xstep + xoff[0] >= 0 and b * xstep + xoff[0] + taps <= W:
+                copy(flat, (row + b * xstep + xoff[0]) * C, out, at, taps * C, shift)
+            elif joined:                             # the run is cut by the left or right border
                 left = b * xstep + xoff[0]
                 skip = min(max(0, -left), taps)
                 keep = max(0, min(taps, W - left) - skip)
@@ -184,11 +186,15 @@ def gather(x, zeros, yoff, xoff, ystep, xstep, A, B, first, rows, c0, channels, 
         for _ in range(ones):
             out[at] = 1
             at += 1
-        b += 1
-        if b == B:
-            a, b = a + 1, 0
-            if a == A:
-                n, a = n + 1, 0
+        n, a, b = step(n, a, b, A, B)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step(n, a, b, A, B):
+    """The next position, counted over N, A, B; without divisions."""
+    if b + 1 < B:
+        return n, a, b + 1
+    return (n, a + 1, 0) if a + 1 < A else (n + 1, 0, 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -231,12 +237,13 @@ def _correlate(x, zeros, yoff, xoff, ystep, xstep, w, ones, out, y0, dy, x0, dx)
             tiles(result, p * NR, P * NR, patches, 0, K, 1, padded, K, flat_w, (g * P + p) * K * NR, NR, False)
         whole = O >> lanes_log2(out)                 # whole vectors; the rest one by one, for the next pixel is not ours
         rest = whole << lanes_log2(out)
+        n, a, b = first // (A * B), first // B % A, first % B
         for r in range(rows):
-            n, a, b = (first + r) // (A * B), (first + r) // B % A, (first + r) % B
             at = ((n * out.shape[1] + y0 + a * dy) * out.shape[2] + x0 + b * dx) * G * O + g * O
             move(flat_out, at, result, r * P * NR, whole)
             for o in range(rest, O):
                 flat_out[at + o] = result[r * P * NR + o]
+            n, a, b = step(n, a, b, A, B)
 
 
 @parallel
