@@ -1,0 +1,288 @@
+"""Convolution, matrix product: the reference against PyTorch, Numba against the reference, bit for bit on any threads.
+
+Most comparisons use small whole numbers: products and sums of these are exact in any order, so that a kernel is either
+right or wrong and no tolerance is needed.
+"""
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernel_checks import LAYOUTS, assert_close, assert_same_bits_on_any_threads, dtypes, examples, layouts, normal
+
+reference, cpu = (import_module("tinycnn.kernels." + name) for name in ("reference", "cpu"))
+window = import_module("tinycnn.kernels.geometry").window
+
+ROOT = Path(__file__).parents[1]
+GEOMETRIES = [    # N, C, O, G, size, kernel_size, stride, padding, dilation
+    (2, 3, 4, 1, (7, 8), 3, 1, 1, 1), (2, 4, 6, 2, (9, 5), (3, 2), (2, 1), (0, 1), (1, 2)),
+    (1, 6, 12, 6, (6, 7), (2, 3), (1, 2), (1, 0), 1), (3, 5, 2, 1, (4, 4), 1, 1, 0, 1),
+    (2, 3, 5, 1, (5, 6), 1, 2, 0, 1), (1, 2, 3, 1, (6, 6), 2, 3, 0, 1), (2, 4, 4, 4, (8, 8), 5, 2, 4, 1),
+    (2, 20, 70, 1, (6, 5), 3, 2, 1, 1), (1, 36, 66, 2, (5, 5), (1, 3), 1, (0, 1), 1), (2, 33, 33, 33, (6, 9), 3, 1, (2, 1), (2, 3)),
+]
+
+
+@st.composite
+def geometries(draw):
+    """Window, channels per group, outputs per group, groups, N: small ones, and channels over more than one tile."""
+    small, pairs = st.integers(1, 4), lambda low, high: st.tuples(*[st.integers(low, high)] * 2)
+    kernel, stride, padding, dilation = draw(pairs(1, 4)), draw(pairs(1, 4)), draw(pairs(0, 3)), draw(pairs(1, 3))
+    least = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in zip(kernel, padding, dilation)]
+    size = tuple(n + extra for n, extra in zip(least, draw(pairs(0, 9))))
+    win = window(size, kernel, stride, padding, dilation)
+    more = draw(pairs(-1, 2))                        # outputs that ask for padding after, or leave input unread
+    win = win._replace(OH=max(1, win.OH + more[0]), OW=max(1, win.OW + more[1]))
+    channels, outputs = draw(st.sampled_from([1, 2, 3, 16, 19])), draw(st.sampled_from([1, 2, 5, 16, 70]))
+    return win, channels, outputs, draw(small), draw(st.integers(0, 3))
+
+
+def whole(shape, dtype, seed=0):
+    """Whole numbers from -3 to 3."""
+    return np.random.default_rng(seed).integers(-3, 4, shape).astype(dtype)
+
+
+def arrays(geometry, dtype, numbers=whole):
+    """x, weight, bias, gy of a geometry."""
+    win, channels, outputs, groups, N = geometry
+    C, O = channels * groups, outputs * groups
+    return (numbers((N, C, win.H, win.W), dtype, 1), numbers((O, channels, win.KH, win.KW), dtype, 2),
+            numbers((O,), dtype, 3), numbers((N, O, win.OH, win.OW), dtype, 4))
+
+
+def three_passes(kernels, geometry, x, weight, bias, gy):
+    win, groups = geometry[0], geometry[3]
+    return (kernels.conv2d(x, weight, bias, win, groups), kernels.conv2d_input(gy, weight, win, groups),
+            kernels.conv2d_weight(x, gy, win, groups))
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("kernels", [reference, cpu], ids=["reference", "cpu"])
+@pytest.mark.parametrize("options", GEOMETRIES, ids=str)
+def test_the_three_passes_are_torchs(torch, options, kernels):
+    N, C, O, G, size, kernel, stride, padding, dilation = options
+    geometry = window(size, kernel, stride, padding, dilation), C // G, O // G, G, N
+    x, weight, bias, gy = arrays(geometry, np.float64)
+    t, w = (torch.tensor(a, requires_grad=True) for a in (x, weight))
+    y = torch.nn.functional.conv2d(t, w, torch.tensor(bias), stride, padding, dilation, G)
+    y.backward(torch.tensor(gy))
+    expected = y.detach().numpy(), t.grad.numpy(), w.grad.numpy()
+    for actual, e in zip(three_passes(kernels, geometry, x, weight, bias, gy), expected):
+        np.testing.assert_array_equal(actual, e)
+
+
+@pytest.mark.parametrize("kernels", [reference, cpu], ids=["reference", "cpu"])
+@pytest.mark.parametrize("options", [o for o in GEOMETRIES if o[3] == 1], ids=str)
+def test_im2col_and_col2im_are_torchs(torch, options, kernels):
+    N, C, _, _, size, kernel, stride, padding, dilation = options
+    win, x = window(size, kernel, stride, padding, dilation), whole((N, C, *size), np.float64)
+    cols = torch.nn.functional.unfold(torch.tensor(x), kernel, dilation, padding, stride).numpy()
+    np.testing.assert_array_equal(kernels.im2col(x, win), cols)
+    folded = torch.nn.functional.fold(torch.tensor(cols), size, kernel, dilation, padding, stride).numpy()
+    np.testing.assert_array_equal(kernels.col2im(cols, win), folded)
+
+
+@given(geometry=geometries(), dtype=dtypes, layout=layouts, with_bias=st.booleans())
+@examples
+def test_the_three_passes_equal_the_reference(geometry, dtype, layout, with_bias):
+    x, weight, bias, gy = arrays(geometry, dtype)
+    bias = bias if with_bias else None
+    given_ = layout(x), layout(weight), None if bias is None else layout(bias), layout(gy)
+    actual = three_passes(cpu, geometry, *given_)
+    expected = three_passes(reference, geometry, x, weight, bias, gy)
+    for a, e in zip(actual, expected):
+        assert (a.dtype, a.shape) == (dtype, e.shape)
+        np.testing.assert_array_equal(a, e)
+
+
+@given(geometry=geometries(), dtype=dtypes, layout=layouts)
+@examples
+def test_im2col_and_col2im_equal_the_reference(geometry, dtype, layout):
+    win, x = geometry[0], arrays(geometry, dtype)[0]
+    cols = reference.im2col(x, win)
+    pairs = (cpu.im2col(layout(x), win), cols), (cpu.col2im(layout(cols), win), reference.col2im(cols, win))
+    for actual, expected in pairs:
+        assert actual.dtype == dtype
+        np.testing.assert_array_equal(actual, expected)
+
+
+@given(geometry=geometries(), kernels=st.sampled_from([reference, cpu]))
+@examples
+def test_the_three_passes_are_adjoint(geometry, kernels):
+    """<conv(x, w), g> = <x, conv_input(g, w)> = <w, conv_weight(x, g)>, without rounding."""
+    x, weight, _, gy = arrays(geometry, np.float64)
+    y, gx, gw = three_passes(kernels, geometry, x, weight, None, gy)
+    assert (y * gy).sum() == (x * gx).sum() == (weight * gw).sum()
+
+
+ROUNDING = [(8, 64, 64, 1, (14, 14), 3, 1, 1, 1), (4, 48, 80, 2, (11, 9), (5, 3), 2, (2, 1), 1),
+            (4, 40, 40, 40, (12, 13), 7, 1, 3, 1), (2, 130, 260, 1, (9, 9), 1, 1, 0, 1),
+            (64, 1, 6, 1, (20, 20), 5, 1, 2, 1)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", ROUNDING, ids=str)
+def test_rounding_errors_are_those_of_a_sum(options, dtype):
+    """Against the reference in float64 (float64: against itself): an error grows as the root of the number of terms,
+    in units of the largest sum of absolute values."""
+    N, C, O, G, size, kernel, stride, padding, dilation = options
+    geometry = window(size, kernel, stride, padding, dilation), C // G, O // G, G, N
+    given_ = arrays(geometry, dtype, normal)
+    wide = [a.astype(np.float64) for a in given_]
+    sizes = three_passes(reference, geometry, *map(abs, wide))
+    terms = given_[1][0].size, given_[1].size // C, N * given_[3][0, 0].size
+    actual, expected = three_passes(cpu, geometry, *given_), three_passes(reference, geometry, *wide)
+    for a, e, size_, count in zip(actual, expected, sizes, terms):
+        assert a.dtype == dtype
+        error = abs(a - e).max() / size_.max()
+        assert error <= (2 + count ** 0.5) * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("options", [o for o in GEOMETRIES if o[3] < o[1]], ids=str)
+def test_nan_and_inf_reach_what_sees_them_and_nothing_else(options):
+    N, C, O, G, size, kernel, stride, padding, dilation = options
+    geometry = window(size, kernel, stride, padding, dilation), C // G, O // G, G, N
+    x, weight, bias, gy = arrays(geometry, np.float32, normal)
+    x.flat[[0, x.size // 2]] = np.nan, np.inf
+    gy.flat[[-1, gy.size // 3]] = np.nan, -np.inf
+    given_ = x, weight, bias, gy
+    with np.errstate(invalid="ignore"):
+        assert_close(three_passes(cpu, geometry, *given_), three_passes(reference, geometry, *given_))
+
+
+@pytest.mark.parametrize("options", [*GEOMETRIES, *ROUNDING], ids=str)
+def test_same_bits_on_any_threads(options):
+    N, C, O, G, size, kernel, stride, padding, dilation = options
+    geometry = window(size, kernel, stride, padding, dilation), C // G, O // G, G, N
+    given_ = arrays(geometry, np.float32, normal)
+    win, cols = geometry[0], reference.im2col(given_[0], geometry[0])
+    a, b = normal((N * 131, C + 300), np.float32, 5), normal((C + 300, O), np.float32, 6)
+    assert_same_bits_on_any_threads(lambda: (*three_passes(cpu, geometry, *given_), cpu.im2col(given_[0], win),
+                                             cpu.col2im(cols, win), cpu.matmul(a, b), cpu.matmul(b.T, a.T)))
+
+
+def test_what_a_kernel_returns_is_new_and_channels_last():
+    win = window((4, 4), 1)
+    for O, groups in ((3, 1), (3, 3)):
+        x, weight = whole((2, 3, 4, 4), np.float32), whole((O, 3 // groups, 1, 1), np.float32)
+        for result in (cpu.conv2d(x, weight, None, win, groups), cpu.conv2d_input(x, weight, win, groups)):
+            assert result.transpose(0, 2, 3, 1).flags.c_contiguous and not np.shares_memory(result, x)
+
+
+# ---------------------------------------------------------------------------------------- matmul
+
+SHAPES = [((5, 7), (7, 3)), ((1, 1), (1, 1)), ((100, 130), (130, 70)), ((97, 2100), (2100, 65)), ((3, 4, 5), (5, 6)),
+          ((4, 5), (3, 5, 6)), ((2, 1, 4, 5), (3, 5, 6)), ((0, 3), (3, 2)), ((4, 0), (0, 3)), ((2, 0, 3), (3, 4)),
+          ((6, 2, 3), (1, 3, 4)), ((1, 500), (500, 1)), ((13, 3), (3, 300)), ((5, 4, 5), (5, 5, 2))]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_matmul(shapes, layout, dtype):
+    a, b = (whole(s, dtype, i) for i, s in enumerate(shapes))
+    expected = reference.matmul(a, b)
+    for x, y in ((layout(a), b), (a, layout(b)), (a.swapaxes(-1, -2).copy().swapaxes(-1, -2), b),
+                 (a, b.swapaxes(-1, -2).copy().swapaxes(-1, -2)), (np.broadcast_to(a, (2, *a.shape))[1], b)):
+        actual = cpu.matmul(x, y)
+        assert (actual.dtype, actual.shape) == (dtype, expected.shape)
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_matmul_keeps_nan_and_inf_in_their_rows_and_columns():
+    a, b = normal((20, 30), np.float32), normal((30, 40), np.float32, 1)
+    a[3, 4], a[19, 29], b[7, 39] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        assert_close(cpu.matmul(a, b), reference.matmul(a, b))
+
+
+# ---------------------------------------------------------------------------------------- other processes
+
+def python(code):
+    """Run `code` in a new process; what it prints, parsed as JSON."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "tests")})
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+GUARDED = """
+import ctypes, json, mmap
+import numpy as np
+import tinycnn
+import test_kernels_conv as t
+
+PAGE, libc = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+homes = []
+
+def guarded(x, at_end):
+    '''x at the end, or the beginning, of memory whose neighbours must not be touched: the process dies if they are.'''
+    pages = -(-x.nbytes // PAGE)
+    home = mmap.mmap(-1, (pages + 2) * PAGE)
+    homes.append(home)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(home))
+    for page in (0, pages + 1):
+        assert not libc.mprotect(start + page * PAGE, PAGE, 0)
+    flat = np.frombuffer(home, x.dtype, x.size, PAGE + (pages * PAGE - x.nbytes if at_end else 0))
+    flat[:] = x.ravel()
+    return flat.reshape(x.shape)
+
+def images(x, at_end):
+    return guarded(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), at_end).transpose(0, 3, 1, 2)
+
+done = 0
+for N, C, O, G, *rest in t.GEOMETRIES:
+    geometry = t.window(*rest), C // G, O // G, G, N
+    x, weight, bias, gy = t.arrays(geometry, np.float32)
+    expected = t.three_passes(t.reference, geometry, x, weight, bias, gy)
+    for at_end in (True, False):
+        given = images(x, at_end), guarded(weight, at_end), guarded(bias, at_end), images(gy, at_end)
+        for a, e in zip(t.three_passes(t.cpu, geometry, *given), expected):
+            np.testing.assert_array_equal(a, e)
+        a, b = guarded(t.whole((N * 7, C), "f"), at_end), guarded(t.whole((C, O), "f", 1), at_end)
+        np.testing.assert_array_equal(t.cpu.matmul(a, b), a @ b)
+        np.testing.assert_array_equal(t.cpu.matmul(b.T, a.T), b.T @ a.T)
+        done += 1
+print(json.dumps(done))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="guards pages with mprotect")
+def test_nothing_outside_the_arrays_is_read():
+    assert python(GUARDED) == 2 * len(GEOMETRIES)
+
+
+CACHED = """
+import json
+from importlib import import_module
+import numpy as np
+import tinycnn
+import test_kernels_conv as t
+for geometry in t.GEOMETRIES:
+    N, C, O, G, *rest = geometry
+    geometry = t.window(*rest), C // G, O // G, G, N
+    t.three_passes(t.cpu, geometry, *t.arrays(geometry, np.float32))
+hits = misses = 0
+for name in ("conv", "matmul", "microkernel"):
+    for f in vars(import_module("tinycnn.kernels.cpu." + name)).values():
+        stats = getattr(getattr(f, "kernel", f), "stats", None)
+        if hasattr(stats, "cache_hits"):
+            hits, misses = hits + sum(stats.cache_hits.values()), misses + sum(stats.cache_misses.values())
+print(json.dumps([hits > 0, misses]))
+"""
+
+
+def test_a_second_process_compiles_nothing():
+    """Machine code is kept on disk: the first process may find it or make it, the second must find it."""
+    python(CACHED)
+    assert python(CACHED) == [True, 0]
