@@ -67,12 +67,8 @@ def test_every_flipped_bit_is_noticed(tmp_path):
         mutant = bytearray(raw)
         mutant[bit // 8] ^= 1 << bit % 8
         path.write_bytes(mutant)
-        try:
-            assert not same(tc.load(path), {"a": np.arange(4.0), "n": 3}) or mutant == raw
-        except CheckpointError:
-            continue
-        header = int.from_bytes(raw[:8], "little") + 8
-        assert bit // 8 < header, f"bit {bit} of the data was not noticed"
+        with pytest.raises(CheckpointError):
+            tc.load(path)
 
 
 def test_every_truncation_is_refused(tmp_path):

@@ -120,7 +120,10 @@ class Node:
 def _mentioned(vjp):
     """The tensors a vjp keeps alive: what its closure mentions."""
     for cell in vjp.__closure__ or ():
-        value = cell.cell_contents
+        try:
+            value = cell.cell_contents
+        except ValueError:                           # a name the op has not bound yet
+            continue
         for v in value if type(value) in (tuple, list) else (value,):
             if isinstance(v, Tensor):
                 yield v

@@ -1,7 +1,7 @@
 """Checkpoints: nested dicts, lists, tuples, arrays, numbers and text in one file, without pickle.
 
-The file is a .safetensors file (see safetensors.py): its metadata hold the nesting as JSON and the sha256 of the
-arrays' bytes.  A flat dict of arrays, such as a state_dict, keeps its names: other programs read it as weights.
+The file is a .safetensors file (see safetensors.py): its metadata hold the nesting as JSON and the sha256 of it
+all.  A flat dict of arrays, such as a state_dict, keeps its names: other programs read it as weights.
 
     value                    in the JSON
     None, bool, int, str     itself
@@ -38,10 +38,8 @@ def save(obj: Any, path: str | Path) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     flat = isinstance(obj, dict) and all(isinstance(k, str) and _is_array(v) and k for k, v in obj.items())
-    tree = _encoded(obj, arrays, "", flat, 0)
-    digest = _digest(arrays)
-    metadata = {"format": FORMAT, "sha256": digest, "tree": json.dumps(tree, separators=(",", ":"))}
-    write_atomically(path, encode(arrays, metadata))
+    tree = json.dumps(_encoded(obj, arrays, "", flat, 0), separators=(",", ":"))
+    write_atomically(path, encode(arrays, {"format": FORMAT, "sha256": _digest(arrays, tree), "tree": tree}))
 
 
 def load(path: str | Path) -> Any:
@@ -56,7 +54,7 @@ def load(path: str | Path) -> Any:
             if "tree" in metadata:
                 raise FileFormatError(f"{path}: made by another version ({metadata.get('format')!r})")
             return arrays
-        if _digest(arrays) != metadata.get("sha256"):
+        if _digest(arrays, metadata.get("tree", "")) != metadata.get("sha256"):
             raise FileFormatError(f"{path}: the content does not match its checksum: the file is damaged")
         return _decoded(_parsed(metadata, path), arrays, 0)
     except CheckpointError:
@@ -69,9 +67,9 @@ def _is_array(v):
     return isinstance(v, (Tensor, np.ndarray)) or (hasattr(v, "get") and hasattr(v, "dtype"))
 
 
-def _digest(arrays):
-    """sha256 over names, dtypes, shapes and bytes."""
-    h = hashlib.sha256()
+def _digest(arrays, tree):
+    """sha256 over the structure and the arrays' names, dtypes, shapes and bytes."""
+    h = hashlib.sha256(tree.encode("utf-8", "surrogatepass"))
     for name in sorted(arrays):
         a = arrays[name]
         h.update(f"{name}\0{a.dtype.str}\0{a.shape}\0".encode())
@@ -100,8 +98,8 @@ def _encoded(v, arrays, place, flat, depth):
             if not isinstance(k, (str, int)) or isinstance(k, bool):
                 raise TypeError(f"save: the key {k!r} at {place[1:] or 'the top'} must be text or a whole number")
         return {"d": [[k, _encoded(x, arrays, f"{place}.{k}", flat, depth + 1)] for k, x in v.items()]}
-    raise TypeError(f"save: {place[1:] or 'the value'} is a {type(v).__name__}: only dicts, lists, tuples, arrays, Tensors, "
-                    "numbers, text and None can be stored")
+    raise TypeError(f"save: {place[1:] or 'the value'} is a {type(v).__name__}: only dicts, lists, tuples, arrays, "
+                    "Tensors, numbers, text and None can be stored")
 
 
 def _parsed(metadata, path):

@@ -1,7 +1,8 @@
 """The .safetensors format: arrays by name, nothing that could run.
 
     8 bytes    length n of the header, little-endian
-    n bytes    JSON: {"__metadata__": {text: text}, name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
+    n bytes    JSON: {"__metadata__": {text: text}, name: {"dtype": "F32", "shape": [2, 3],
+               "data_offsets": [0, 24]}, ...}
     the rest   the arrays one after the other, little-endian, C order, without gaps
 
 The reader is strict: every byte must be accounted for, no name may occur twice, and nothing is allocated before the
@@ -61,7 +62,8 @@ def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None)
     # Larger elements first, then by name: every array starts at a multiple of its element's size.
     for name in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n)):
         array = arrays[name]
-        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape),
+                        "data_offsets": [at, at + array.nbytes]}
         body.append(array.tobytes())
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
@@ -88,8 +90,8 @@ def decode(raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     at, arrays = 0, {}
     for name, dtype, shape, start, stop in entries:
         if start != at:
-            raise FileFormatError(f"array {name!r} begins at byte {start} of the data, expected {at}: arrays must follow "
-                                  "each other without gap or overlap")
+            raise FileFormatError(f"array {name!r} begins at byte {start} of the data, expected {at}: arrays must "
+                                  "follow each other without gap or overlap")
         at = stop
         if at > len(body):
             raise FileFormatError(f"the file is cut short: array {name!r} ends at byte {at} of {len(body)}")

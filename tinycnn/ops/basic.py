@@ -59,6 +59,11 @@ def check_broadcast(name, x, y):
                              f"and {b} in the other; they must be equal, or one of them 1 (reshape or unsqueeze)")
 
 
+def shape_of(v):
+    """The shape of a tensor, () of a number: vjps mention shapes, not tensors, so as not to keep those alive."""
+    return v.shape if isinstance(v, Tensor) else ()
+
+
 def scale(g, x):
     """g times a Python number or a constant array, leaving no needless work for 1."""
     return g if isinstance(x, (int, float)) and x == 1 else mul(g, x)
@@ -69,12 +74,12 @@ def scale(g, x):
 @op
 def sum_to(x, shape):
     """Sum x down to `shape`: the adjoint of broadcasting.  (..., *shape broadcast) -> shape"""
-    data = x.data
-    if data.shape == shape:
+    data, whole = x.data, x.shape
+    if whole == shape:
         return data, (lambda g: g,)
     lead = data.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 != data.shape[lead + i])
-    return data.sum(axes, keepdims=True).reshape(shape), (lambda g: broadcast_to(g, x.shape),)
+    return data.sum(axes, keepdims=True).reshape(shape), (lambda g: broadcast_to(g, whole),)
 
 
 @op
@@ -84,13 +89,13 @@ def broadcast_to(input, size):
     size: ints, one per dimension.  Returns a read-only view.  Raises ValueError if x does not broadcast to it.
     As torch.broadcast_to.
     """
-    x, size = input.data, tuple(int(n) for n in size)
+    x, size, shape = input.data, tuple(int(n) for n in size), input.shape
     try:
         y = array_module(x).broadcast_to(x, size)
     except ValueError:
         raise ValueError(f"broadcast_to: {x.shape} does not broadcast to {size}: from the right, every dimension must "
                          "be equal or 1") from None
-    return y, (lambda g: sum_to(g, input.shape),)
+    return y, (lambda g: sum_to(g, shape),)
 
 
 # ---------------------------------------------------------------------------------------- arithmetic
@@ -99,39 +104,43 @@ def broadcast_to(input, size):
 def add(input, other, alpha=1):
     """input + alpha * other, elementwise with broadcasting.  As torch.add."""
     x, y = operands("add", input, other)
+    a, b = shape_of(input), shape_of(other)
     return x + (y if alpha == 1 else y * alpha), (
-        lambda g: sum_to(g, input.shape),
-        lambda g: sum_to(scale(g, alpha), other.shape))
+        lambda g: sum_to(g, a),
+        lambda g: sum_to(scale(g, alpha), b))
 
 
 @op
 def sub(input, other, alpha=1):
     """input - alpha * other, elementwise with broadcasting.  As torch.sub."""
     x, y = operands("sub", input, other)
+    a, b = shape_of(input), shape_of(other)
     return x - (y if alpha == 1 else y * alpha), (
-        lambda g: sum_to(g, input.shape),
-        lambda g: sum_to(scale(g, -alpha), other.shape))
+        lambda g: sum_to(g, a),
+        lambda g: sum_to(scale(g, -alpha), b))
 
 
 @op
 def mul(input, other):
     """input * other, elementwise with broadcasting.  As torch.mul."""
     x, y = operands("mul", input, other)
+    a, b = shape_of(input), shape_of(other)
     return x * y, (
-        lambda g: sum_to(mul(g, other), input.shape),
-        lambda g: sum_to(mul(g, input), other.shape))
+        lambda g: sum_to(mul(g, other), a),
+        lambda g: sum_to(mul(g, input), b))
 
 
 @op
 def div(input, other):
     """input / other, elementwise with broadcasting; integers give float32.  As torch.div."""
     x, y = operands("div", input, other)
+    a, b = shape_of(input), shape_of(other)
     quotient = x / y
     if not any(getattr(a, "dtype", _DEFAULT_FLOAT).kind == "f" for a in (x, y)):
         quotient = quotient.astype(_DEFAULT_FLOAT)
     return quotient, (
-        lambda g: sum_to(div(g, other), input.shape),
-        lambda g: sum_to(neg(div(mul(g, input), mul(other, other))), other.shape))
+        lambda g: sum_to(div(g, other), a),
+        lambda g: sum_to(neg(div(mul(g, input), mul(other, other))), b))
 
 
 @op
@@ -143,7 +152,8 @@ def neg(input):
 @op
 def to_dtype(input, dtype):
     """input in another NumPy dtype; the gradient comes back in input's own."""
-    return input.data.astype(dtype, copy=False), (lambda g: to_dtype(g, input.dtype),)
+    home = input.dtype
+    return input.data.astype(dtype, copy=False), (lambda g: to_dtype(g, home),)
 
 
 # ---------------------------------------------------------------------------------------- shapes
@@ -155,8 +165,9 @@ def reshape(input, shape):
     Raises ValueError if the number of elements differs.
     """
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    home = input.shape
     try:
-        return input.data.reshape(shape), (lambda g: reshape(g, input.shape),)
+        return input.data.reshape(shape), (lambda g: reshape(g, home),)
     except ValueError:
         raise ValueError(f"reshape: {input.shape} has {input.data.size} elements, which do not fill {shape}") from None
 
@@ -182,9 +193,10 @@ def matrix_transpose(x):
 @op
 def matrix_product(x, y):
     """(..., A, K) @ (..., K, B) -> (..., A, B), the leading dimensions broadcast."""
+    a, b = x.shape, y.shape
     return kernels(x.data).matmul(x.data, y.data), (
-        lambda g: sum_to(matrix_product(g, matrix_transpose(y)), x.shape),
-        lambda g: sum_to(matrix_product(matrix_transpose(x), g), y.shape))
+        lambda g: sum_to(matrix_product(g, matrix_transpose(y)), a),
+        lambda g: sum_to(matrix_product(matrix_transpose(x), g), b))
 
 
 @function

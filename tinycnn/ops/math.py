@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd import Tensor, op
 from ..backend import array_module, kernels
 from ..methods import FUNCTIONS, function
-from .basic import add, div, mul, neg, operands, sub, sum_to
+from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to
 
 
 def floating(x):
@@ -286,9 +286,10 @@ def lerp(input, end, weight):
 def _select(input, other, condition):
     """input where the boolean tensor `condition` holds, other elsewhere."""
     x, y = operands("where", input, other)
+    a, b = shape_of(input), shape_of(other)
     return array_module(condition.data).where(condition.data, x, y), (
-        lambda g: sum_to(_select(g, 0.0, condition), input.shape),
-        lambda g: sum_to(_select(0.0, g, condition), other.shape))
+        lambda g: sum_to(_select(g, 0.0, condition), a),
+        lambda g: sum_to(_select(0.0, g, condition), b))
 
 
 @function

@@ -46,14 +46,14 @@ def one_axis(name, x, dim):
     return axes[0] if axes else 0
 
 
-def _kept(x, axes):
-    """The shape of x with the axes kept as sizes of 1."""
-    return tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+def _kept(shape, axes):
+    """The shape with the axes kept as sizes of 1."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
-def _spread(t, x, axes):
-    """A reduced tensor over the shape of x again."""
-    return broadcast_to(reshape(t, _kept(x, axes)), x.shape)
+def _spread(t, shape, axes):
+    """A reduced tensor over the whole shape again."""
+    return broadcast_to(reshape(t, _kept(shape, axes)), shape)
 
 
 def _cast(x, dtype):
@@ -67,7 +67,8 @@ def sum(input, dim=None, keepdim=False, dtype=None):
     """The sum; integers and booleans in int64.  As torch.sum."""
     x, axes = _cast(input.data, dtype), axes_of("sum", input, dim)
     x = x.astype(np.int64) if x.dtype.kind in "bui" else x
-    return x.sum(axes, keepdims=keepdim), (lambda g: _spread(g, input, axes),)
+    shape = input.shape
+    return x.sum(axes, keepdims=keepdim), (lambda g: _spread(g, shape, axes),)
 
 
 @function
@@ -85,7 +86,7 @@ def prod(input, dim=None, keepdim=False, dtype=None):
     x, axes = _cast(input.data, dtype), axes_of("prod", input, dim)
     x = x.astype(np.int64) if x.dtype.kind in "bui" else x
     return x.prod(axes, keepdims=keepdim), (
-        lambda g: mul(_spread(g, input, axes), _product_of_others(input, axes)),)
+        lambda g: mul(_spread(g, input.shape, axes), _product_of_others(input, axes)),)
 
 
 def _product_of_others(x, axes):
@@ -164,9 +165,9 @@ def _extreme(name, largest):
         y = (x.max if largest else x.min)(axes, keepdims=keepdim) if axes else x
 
         def shared(g, y):
-            hits = (x == _spread(y.detach(), input, axes).data).astype(g.dtype)
+            hits = (x == _spread(y.detach(), input.shape, axes).data).astype(g.dtype)
             count = hits.sum(axes, keepdims=True) if axes else hits
-            return mul(_spread(g, input, axes), Tensor(hits / count))
+            return mul(_spread(g, input.shape, axes), Tensor(hits / count))
         return y, (shared,)
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__
