@@ -12,8 +12,6 @@ with create_graph=True the walk records a graph of its own, so derivatives of ev
 """
 from __future__ import annotations
 
-import threading
-from contextlib import ContextDecorator
 from functools import wraps
 from inspect import Parameter as _Argument
 from inspect import signature
@@ -23,114 +21,10 @@ from weakref import ref
 
 import numpy as np
 
-from .backend import fingerprint
 from .methods import FUNCTIONS, TensorMethods
+from .recording import Node, enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: F401  (for all)
 
 OPS: dict[str, Callable[..., Tensor]] = {}           # every differentiable operation, by name
-
-
-# ---------------------------------------------------------------------------------------- recording or not
-
-class _Mode(threading.local):
-    recording = True
-
-
-_mode = _Mode()
-
-
-def is_grad_enabled() -> bool:
-    """Whether ops of this thread leave a graph behind.  As torch.is_grad_enabled."""
-    return _mode.recording
-
-
-class _Recording(ContextDecorator):
-    """`with` block or decorator that switches recording for the current thread and switches it back."""
-
-    def __init__(self, mode: bool):
-        self._wanted, self._before = mode, []
-
-    def __enter__(self):
-        self._before.append(_mode.recording)
-        _mode.recording = self._wanted
-
-    def __exit__(self, *exception):
-        _mode.recording = self._before.pop()
-
-    def _recreate_cm(self):
-        return _Recording(self._wanted)
-
-
-def no_grad() -> ContextDecorator:
-    """Switch recording off, as a `with` block or a decorator; per thread.  As torch.no_grad."""
-    return _Recording(False)
-
-
-def enable_grad() -> ContextDecorator:
-    """Switch recording on, as a `with` block or a decorator; per thread.  As torch.enable_grad."""
-    return _Recording(True)
-
-
-def set_grad_enabled(mode: bool) -> ContextDecorator:
-    """Switch recording on or off, as a `with` block or a decorator; per thread.  As torch.set_grad_enabled."""
-    return _Recording(bool(mode))
-
-
-# ---------------------------------------------------------------------------------------- the graph
-
-class Node:
-    """How a tensor came to be: the op's name, its inputs, and the vjp of each."""
-
-    __slots__ = ("name", "parents", "vjps", "saved", "output")
-
-    def __init__(self, name, parents, vjps, output):
-        self.name, self.parents, self.vjps = name, parents, vjps
-        functions = (vjps,) if callable(vjps) else vjps
-        mentioned = {id(t): t for f in functions if f is not None for t in _mentioned(f)}
-        self.saved = [(t, t._version, fingerprint(t._data)) for t in mentioned.values()]
-        # The output is stamped but not held: holding it would be a reference cycle.
-        uses_output = any(f is not None and _takes_output(f) for f in functions) and not callable(vjps)
-        self.output = (output._version, fingerprint(output._data)) if uses_output else None
-
-    def gradients(self, g: Tensor, y: Tensor, wanted: list[bool]) -> Sequence[Tensor | None]:
-        """The gradients of the inputs for the gradient `g` of the output `y`; None where not wanted."""
-        if self.vjps is None:
-            raise RuntimeError(f"backward: the graph behind {self.name}() (shape {y.shape}) was freed by an earlier "
-                               "backward(); pass retain_graph=True to that call, or compute the output again")
-        self._check_unchanged(y)
-        if callable(self.vjps):
-            return self.vjps(g, wanted)
-        return [(f(g, y) if _takes_output(f) else f(g)) if w and f is not None else None
-                for f, w in zip(self.vjps, wanted)]
-
-    def _check_unchanged(self, y):
-        stamped = [*self.saved, (y, *self.output)] if self.output else self.saved
-        for t, version, content in stamped:
-            if t._version != version or fingerprint(t._data) != content:
-                what = "the output" if t is y else "an input"
-                how = f"version {t._version}, saved at {version}" if t._version != version else "its values differ"
-                raise RuntimeError(
-                    f"backward: {what} of {self.name}() (shape {t.shape}, {t.dtype}) was changed in place after it was "
-                    f"saved ({how}): the gradient would be wrong; change a copy (x = x + 1 instead of x += 1, "
-                    "x.clone()), or call backward() first")
-
-    def free(self):
-        self.parents, self.vjps, self.saved, self.output = (), None, (), None
-
-
-def _mentioned(vjp):
-    """The tensors a vjp keeps alive: what its closure mentions."""
-    for cell in vjp.__closure__ or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:                           # a name the op has not bound yet
-            continue
-        for v in value if type(value) in (tuple, list) else (value,):
-            if isinstance(v, Tensor):
-                yield v
-
-
-def _takes_output(vjp):
-    return vjp.__code__.co_argcount == 2
 
 
 class Tensor(TensorMethods):
@@ -298,7 +192,7 @@ def op(function: Callable) -> Callable[..., Tensor]:
         with np.errstate(all="ignore"):              # inf and nan are values here, not events
             data, vjps = function(*args)
         out = Tensor(data)
-        if vjps is not None and _mode.recording:
+        if vjps is not None and is_grad_enabled():
             inputs = args[0] if isinstance(args[0], (list, tuple)) else args
             parents = tuple([a if isinstance(a, Tensor) else None for a in inputs])
             if out._data.dtype.kind == "f" and any([p is not None and p.requires_grad for p in parents]):

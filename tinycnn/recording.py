@@ -1,0 +1,116 @@
+"""What is recorded while ops run: whether anything is (a mode of each thread), and the nodes of the graph.
+
+A Node stands behind the result of an op: its name, its inputs, and a vjp for each.  It also keeps a stamp of every
+array that its vjps will need, so that backward() can tell when one has been written over in the meantime.
+"""
+from __future__ import annotations
+
+import threading
+from contextlib import ContextDecorator
+from typing import Any, Sequence
+
+from .backend import fingerprint
+from .methods import TensorMethods
+
+# ---------------------------------------------------------------------------------------- recording or not
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops of this thread leave a graph behind.  As torch.is_grad_enabled."""
+    return _mode.recording
+
+
+class _Recording(ContextDecorator):
+    """`with` block or decorator that switches recording for the current thread and switches it back."""
+
+    def __init__(self, mode: bool):
+        self._wanted, self._before = mode, []
+
+    def __enter__(self):
+        self._before.append(_mode.recording)
+        _mode.recording = self._wanted
+
+    def __exit__(self, *exception):
+        _mode.recording = self._before.pop()
+
+    def _recreate_cm(self):
+        return _Recording(self._wanted)
+
+
+def no_grad() -> ContextDecorator:
+    """Switch recording off, as a `with` block or a decorator; per thread.  As torch.no_grad."""
+    return _Recording(False)
+
+
+def enable_grad() -> ContextDecorator:
+    """Switch recording on, as a `with` block or a decorator; per thread.  As torch.enable_grad."""
+    return _Recording(True)
+
+
+def set_grad_enabled(mode: bool) -> ContextDecorator:
+    """Switch recording on or off, as a `with` block or a decorator; per thread.  As torch.set_grad_enabled."""
+    return _Recording(bool(mode))
+
+
+# ---------------------------------------------------------------------------------------- the graph
+
+class Node:
+    """How a tensor came to be: the op's name, its inputs, and the vjp of each."""
+
+    __slots__ = ("name", "parents", "vjps", "saved", "output")
+
+    def __init__(self, name, parents, vjps, output):
+        self.name, self.parents, self.vjps = name, parents, vjps
+        functions = (vjps,) if callable(vjps) else vjps
+        mentioned = {id(t): t for f in functions if f is not None for t in _mentioned(f)}
+        self.saved = [(t, t._version, fingerprint(t._data)) for t in mentioned.values()]
+        # The output is stamped but not held: holding it would be a reference cycle.
+        uses_output = any(f is not None and _takes_output(f) for f in functions) and not callable(vjps)
+        self.output = (output._version, fingerprint(output._data)) if uses_output else None
+
+    def gradients(self, g: Any, y: Any, wanted: list[bool]) -> Sequence[Any]:
+        """The gradients of the inputs for the gradient `g` of the output `y`; None where not wanted."""
+        if self.vjps is None:
+            raise RuntimeError(f"backward: the graph behind {self.name}() (shape {y.shape}) was freed by an earlier "
+                               "backward(); pass retain_graph=True to that call, or compute the output again")
+        self._check_unchanged(y)
+        if callable(self.vjps):
+            return self.vjps(g, wanted)
+        return [(f(g, y) if _takes_output(f) else f(g)) if w and f is not None else None
+                for f, w in zip(self.vjps, wanted)]
+
+    def _check_unchanged(self, y):
+        stamped = [*self.saved, (y, *self.output)] if self.output else self.saved
+        for t, version, content in stamped:
+            if t._version != version or fingerprint(t._data) != content:
+                what = "the output" if t is y else "an input"
+                how = f"version {t._version}, saved at {version}" if t._version != version else "its values differ"
+                raise RuntimeError(
+                    f"backward: {what} of {self.name}() (shape {t.shape}, {t.dtype}) was changed in place after it was "
+                    f"saved ({how}): the gradient would be wrong; change a copy (x = x + 1 instead of x += 1, "
+                    "x.clone()), or call backward() first")
+
+    def free(self):
+        self.parents, self.vjps, self.saved, self.output = (), None, (), None
+
+
+def _mentioned(vjp):
+    """The tensors a vjp keeps alive: what its closure mentions."""
+    for cell in vjp.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:                           # a name the op has not bound yet
+            continue
+        for v in value if type(value) in (tuple, list) else (value,):
+            if isinstance(v, TensorMethods):
+                yield v
+
+
+def _takes_output(vjp):
+    return vjp.__code__.co_argcount == 2
