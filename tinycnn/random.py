@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 _lock = threading.Lock()
-_generator = np.random.Generator(np.random.Philox())
+_generator = None                                    # made when first needed: numpy.random takes a while to load
 
 
 def manual_seed(seed: int) -> None:
@@ -21,10 +21,17 @@ def manual_seed(seed: int) -> None:
         _generator = np.random.Generator(np.random.Philox(int(seed) % (1 << 64)))
 
 
+def _current():
+    global _generator
+    if _generator is None:
+        _generator = np.random.Generator(np.random.Philox())
+    return _generator
+
+
 def draw(method: str, *args: Any, **kwargs: Any) -> Any:
     """Call a method of the generator, one caller at a time: draw("standard_normal", (2, 3))."""
     with _lock:
-        return getattr(_generator, method)(*args, **kwargs)
+        return getattr(_current(), method)(*args, **kwargs)
 
 
 def next_seed() -> int:
@@ -35,13 +42,13 @@ def next_seed() -> int:
 def get_rng_state() -> dict:
     """The generator's state: nested dicts of integers and arrays, which tc.save can store."""
     with _lock:
-        return _generator.bit_generator.state
+        return _current().bit_generator.state
 
 
 def set_rng_state(state: dict) -> None:
     """Continue from a state that get_rng_state returned.  Raises ValueError if it is none."""
     try:
         with _lock:
-            _generator.bit_generator.state = state
+            _current().bit_generator.state = state
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"set_rng_state: this is no state of the engine's generator: {error}") from None
