@@ -98,7 +98,7 @@ MISTAKES = [
     (ValueError, "use less padding", lambda: F.conv_transpose2d(X, W.transpose(1, 0, 2, 3), padding=9)),
     (ValueError, r"has 10 features.*takes 4: use Linear\(10, 5\)", lambda:
         F.linear(np.zeros((2, 10)), np.zeros((5, 4)))),
-    (ValueError, r"flatten \(16, 3, 3\) first", lambda: F.linear(IMAGES, np.zeros((5, 144)))),
+    (ValueError, r"Flatten\(\) gives 16\*3\*3 = 144 features", lambda: F.linear(IMAGES, np.zeros((5, 144)))),
     (ValueError, "bias must be", lambda: F.linear(np.zeros((2, 4)), np.zeros((5, 4)), np.zeros(4))),
     (ValueError, "equal leading dimensions", lambda:
         F.bilinear(np.zeros((2, 3)), np.zeros((3, 4)), np.zeros((5, 3, 4)))),
