@@ -21,7 +21,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "optim": {"autograd", "backend"},
     "data": set(),
     "io": {"autograd", "backend"},
-    "models": {"autograd", "nn", "summary"},
+    "models": {"autograd", "nn", "random", "summary"},
     "summary": {"autograd", "nn", "ops"},
     "train": {"autograd", "backend", "data", "io", "models", "nn", "ops", "optim", "random"},
     "cli": {"autograd", "backend", "cases", "data", "gradcheck", "io", "models", "nn", "random", "summary", "train"},

@@ -5,7 +5,8 @@ many input pixels (along one side) one of its outputs can see: with the field r 
 
     r' = r + (K - 1) * D * j,     j' = j * S        for a kernel K, dilation D, stride S
 
-the largest over all paths where paths join.
+the largest over all paths where paths join.  Only layers are seen: a convolution or pool that a model calls as a
+function adds nothing to fields and counts.
 """
 from __future__ import annotations
 
@@ -21,8 +22,9 @@ from .autograd import Tensor, enable_grad
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.LPPool1d, nn.LPPool2d)
-_GLOBAL = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten,
-           nn.Linear)
+_NO_FIELD = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten,
+             nn.Linear, nn.Bilinear, *_TRANSPOSED, nn.Upsample, nn.MaxUnpool1d, nn.MaxUnpool2d, nn.PixelShuffle,
+             nn.PixelUnshuffle, nn.Fold, nn.Unfold, nn.Unflatten)
 
 
 class Row(NamedTuple):
@@ -32,10 +34,10 @@ class Row(NamedTuple):
     layer            its class
     shape            of its output; None if it was not reached
     parameters       its own, not its children's
-    macs             multiply-accumulates of one forward pass (convolutions and linear layers)
-    bytes            of its output
+    macs             multiply-accumulates of one forward pass (convolutions and linear layers), over all its calls
+    bytes            of its outputs, over all its calls
     receptive_field  (r, j): input pixels seen by one output along the height, and the step between neighbours;
-                     None where it covers the image as a whole or there is no image
+                     None behind what mixes, rearranges or enlarges whole maps: it is the image then, or no square
     """
 
     path: str
@@ -49,13 +51,19 @@ class Row(NamedTuple):
 
 
 class Summary:
-    """The rows of a model and their totals; str() is the table, to_dict() plain values."""
+    """The rows of a model and their totals; str() is the table, to_dict() plain values.
 
-    def __init__(self, rows: list[Row], input_shape: tuple[int, ...], total: int, trainable: int, parameter_bytes: int,
-                 leaf_bytes: int):
-        self.rows, self.input_shape = rows, input_shape
-        self.parameters, self.trainable = total, trainable
-        self.parameter_bytes, self.activation_bytes = parameter_bytes, leaf_bytes
+    parameters, trainable  how many numbers, each shared one once
+    parameter_bytes        what they take
+    activation_bytes       the outputs of all layers without children, which training keeps or computes again
+    """
+
+    def __init__(self, rows: list[Row], input_shape: tuple[int, ...], parameters: list[nn.Parameter],
+                 activation_bytes: int):
+        self.rows, self.input_shape, self.activation_bytes = rows, input_shape, activation_bytes
+        self.parameters = sum(p.numel() for p in parameters)
+        self.trainable = sum(p.numel() for p in parameters if p.requires_grad)
+        self.parameter_bytes = sum(p.data.nbytes for p in parameters)
 
     @property
     def macs(self) -> int:
@@ -106,30 +114,44 @@ def _size(n):
 
 
 def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None) -> Summary:
-    """Run `model` on zeros of `input_size` (N, C, H, W) and describe every layer.
+    """Run `model` on zeros of `input_size` (N, C, H, W), or whatever it takes, and describe every layer.
 
-    The model's mode, gradients and running statistics are left as they were.  An error of the model is raised again
-    with the table up to the layer that failed in front of its message.
+    dtype  of the zeros; by default that of the first parameter, or else float32
+
+    The model's mode, gradients and running statistics are left as they were; lazy layers become ordinary ones.
+    Raises ValueError for a size that is no shape.  An error of the model is raised again with the table up to the
+    layer that failed in front of its message.
     """
+    size = tuple(input_size)
+    if not all(isinstance(n, (int, np.integer)) and n > 0 for n in size):
+        raise ValueError(f"summary: input_size={input_size!r}: expected positive whole numbers, as in (1, 3, 32, 32)")
+    first = next(iter(_ready(model.parameters())), None)
+    zeros = np.zeros(size, dtype or (np.float32 if first is None else first.dtype))
+    x = Tensor(zeros, requires_grad=zeros.dtype.kind == "f")     # layers' fields are found along the graph
     modes = [(m, m.training) for m in model.modules()]
-    model.eval()
     watch = _Watch(model)
-    first = next(iter(model.parameters()), None)
-    x = Tensor(np.zeros(input_size, np.float32 if dtype is None and first is None else dtype or first.dtype),
-               requires_grad=True)
-    watch.fields[id(x)] = (1, 1)
     try:
+        model.eval()
         with enable_grad():
-            model(x.to(device=first.device) if first is not None else x)
+            x = x if first is None else x.to(device=first.device)
+            watch.fields[id(x)] = (1, 1)
+            model(x)
     except (ValueError, TypeError, IndexError) as error:
-        table = watch.summary(input_size)
-        error.args = (f"{table}\n\nthe model does not take an input of {tuple(input_size)}: {error}",)
+        error.args = (f"{watch.summary(size)}\n\nthe model does not take an input of {size}: {error}",)
         raise
     finally:
         watch.close()
         for m, mode in modes:
             m.training = mode
-    return watch.summary(input_size)
+    return watch.summary(size)
+
+
+def _ready(parameters):
+    """Those that have a shape: lazy layers' do not."""
+    return [p for p in parameters if not isinstance(p, nn.UninitializedParameter)]
+
+
+_UNSEEN = None, 0, 0, None                           # shape, MACs, bytes, receptive field
 
 
 class _Watch:
@@ -149,10 +171,13 @@ class _Watch:
             return
         x = next((t for t in inputs if isinstance(t, Tensor)), None)
         self.kept += [x, y]                          # ids are only good while the tensors live
-        field = self._field_of(y) if list(module.children()) else _grown(module, self._field_of(x))
-        self.fields.setdefault(id(y), field)
-        macs = self.seen.get(id(module), (None, 0, 0))[1] + _macs(module, x, y)
-        self.seen[id(module)] = (y.shape, macs, y._data.nbytes, self.fields[id(y)])
+        if isinstance(module, _CONVOLUTIONS + _POOLS):
+            field = _grown(module, self._field_of(x))
+        else:
+            field = None if isinstance(module, _NO_FIELD) else self._field_of(y)
+        field = self.fields.setdefault(id(y), field)
+        _, macs, size, _ = self.seen.get(id(module), _UNSEEN)
+        self.seen[id(module)] = (y.shape, macs + _macs(module, x, y), size + y.data.nbytes, field)
 
     def _field_of(self, t):
         """The receptive field of a tensor: noted, or the largest of those of the tensors it was computed from."""
@@ -174,17 +199,15 @@ class _Watch:
     def rows(self) -> Iterator[Row]:
         """A row per layer, a shared one once."""
         for path, m in self.model.named_modules():
-            shape, macs, size, field = self.seen.get(id(m), (None, 0, 0, None))
-            own = sum(p.numel() for p in m.parameters(recurse=False) if type(p).__name__ != "UninitializedParameter")
+            own = sum(p.numel() for p in _ready(m.parameters(recurse=False)))
             depth = path.count(".") + 1 if path else 0
-            yield Row(path, depth, type(m).__name__, shape, own, macs, size, field)
+            shape, *costs = self.seen.get(id(m), _UNSEEN)
+            yield Row(path, depth, type(m).__name__, shape, own, *costs)
 
     def summary(self, input_size):
         rows = list(self.rows())
-        parameters = [p for p in self.model.parameters() if type(p).__name__ != "UninitializedParameter"]
         leaves = {path for path, m in self.model.named_modules() if not list(m.children())}
-        return Summary(rows, tuple(input_size), sum(p.numel() for p in parameters),
-                       sum(p.numel() for p in parameters if p.requires_grad), sum(p._data.nbytes for p in parameters),
+        return Summary(rows, input_size, _ready(self.model.parameters()),
                        sum(r.bytes for r in rows if r.path in leaves))
 
 
@@ -206,12 +229,9 @@ def _height(v):
 
 
 def _grown(module, field):
-    """The receptive field behind a layer, for that of its input."""
-    if field is None or isinstance(module, _GLOBAL):
+    """The receptive field behind a convolution or pool, for that of its input."""
+    if field is None:
         return None
-    if not isinstance(module, _CONVOLUTIONS + _POOLS):
-        return field
-    K, D = _height(module.kernel_size), _height(getattr(module, "dilation", 1))
-    S = _height(module.stride if module.stride is not None else module.kernel_size)
+    K, D, S = (_height(v) for v in (module.kernel_size, getattr(module, "dilation", 1), module.stride))
     r, j = field
     return r + (K - 1) * D * j, j * S

@@ -9,7 +9,9 @@ from functools import cached_property
 from inspect import signature
 from typing import Any
 
+from .. import random
 from ..nn import Module
+from ..summary import Summary, summary
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class ModelInfo:
     """What is known of a model.
 
     name         as create_model takes it
-    build        the function that builds it
+    build        the function that builds it; without arguments, as published
     paper, year  where it was published
     input_shape  (1, C, H, W) it was made for
     recipes      settings of a training run by name: "default", and "book" or "paper" for the published one
@@ -30,16 +32,24 @@ class ModelInfo:
     input_shape: tuple[int, int, int, int]
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def parameters(self) -> int:
         """How many numbers there are to learn."""
-        return sum(p.numel() for p in self.build().parameters())
+        return self._summary.parameters
 
-    @cached_property
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of all convolutions and linear layers for one image of input_shape."""
-        from ..summary import summary
-        return summary(self.build(), self.input_shape).macs
+        return self._summary.macs
+
+    @cached_property
+    def _summary(self) -> Summary:
+        """Of the model as published; the weights it is built with are not taken from the program's random numbers."""
+        state = random.get_rng_state()
+        try:
+            return summary(self.build(), self.input_shape)
+        finally:
+            random.set_rng_state(state)
 
 
 MODELS: dict[str, ModelInfo] = {}
@@ -49,7 +59,8 @@ def register_model(paper: str, year: int, input_shape: tuple[int, int, int, int]
                    recipes: Mapping[str, Mapping[str, Any]] | None = None) -> Callable:
     """Decorator: make a function that builds a model known by its name.
 
-    The function takes num_classes, in_channels and the model's own options by keyword.
+    The function takes num_classes, in_channels and the model's own options by keyword, each with a default.  Raises
+    ValueError for a name that is taken.
     """
     def register(build: Callable[..., Module]) -> Callable[..., Module]:
         if build.__name__ in MODELS:
@@ -85,8 +96,8 @@ def create_model(name: str, num_classes: int | None = None, in_channels: int | N
     As timm.create_model.
     """
     build = model_info(name).build
-    given = {"num_classes": num_classes, "in_channels": in_channels, **options}
-    given = {k: v for k, v in given.items() if v is not None}
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    given = {**{k: v for k, v in sizes.items() if v is not None}, **options}
     known = signature(build).parameters
     if unknown := [k for k in given if k not in known]:
         raise TypeError(f"model {name!r} has no option {', '.join(unknown)}: it takes {', '.join(known)}")
