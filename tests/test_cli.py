@@ -122,6 +122,11 @@ def test_predict(run_folder, cli, tmp_path):
     folder = run_folder[0]
     np.save(tmp_path / "one.npy", np.zeros((8, 8), np.uint8))
     np.save(tmp_path / "two.npy", np.random.default_rng(0).random((2, 1, 8, 8)))
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    np.save(tmp_path / "wide.npy", np.zeros((9, 8)))
+    assert cli("predict", folder, tmp_path / "bad.npy")[0] == 3 and cli("predict", folder)[0] == 2
+    code, _, err = cli("predict", folder, tmp_path / "wide.npy")
+    assert code == 2 and "(1, 8, 8)" in err
     code, out, err = cli("predict", folder, tmp_path / "one.npy", tmp_path / "two.npy", "--sample", 3, "--json")
     assert code == 0, err
     rows = last_json(out)["predictions"]
@@ -181,12 +186,17 @@ def test_gradcheck_fails_with_1(cli, monkeypatch):
     assert code == 1 and "WRONG" in out
 
 
-def test_doctor(cli):
-    code, out, err = cli("doctor", "--json")
+def test_doctor(cli, monkeypatch):
+    code, out, err = shell("doctor", "--threads", "1", "--json")
     found = last_json(out)
-    assert code == 0 and found["ok"] and found["packages"]["numpy"] == np.__version__, out
-    assert {"blas", "simd", "cpus", "numba_threads", "threading_layer", "cache", "cuda", "self_test"} <= set(found)
-    assert "self-test" in cli("doctor")[1]
+    assert code == 0 and found["ok"] and found["packages"]["numpy"] == np.__version__, out + err
+    assert {"blas", "simd", "cpus", "threading_layer", "cache", "cuda", "self_test"} <= set(found)
+    assert found["numba_threads"] == 1 and len(found["self_test"]) == 3
+    monkeypatch.setattr("tinycnn.cli.checking._kernels_agree", lambda: (True, "as they should"))
+    monkeypatch.setattr("tinycnn.cli.checking._gradients_right", lambda: 1 / 0)
+    monkeypatch.setattr("tinycnn.cli.checking._step_repeats", lambda: (False, "not at all"))
+    code, out, _ = cli("doctor")
+    assert code == 1 and "WRONG gradients: ZeroDivisionError" in out and "WRONG a training step: not at all" in out
 
 
 @pytest.mark.parametrize("command, code, message", [
@@ -206,6 +216,16 @@ def test_errors_are_a_paragraph_and_a_code(cli, command, code, message, tmp_path
     assert not list(tmp_path.iterdir())              # nothing was begun
 
 
+def test_damaged_checkpoint_is_told_in_a_line(cli, run_folder, tmp_path):
+    for file in ("config.json", "checkpoint.tc"):
+        (tmp_path / file).write_bytes((run_folder[0] / file).read_bytes()[:-1 if file.endswith("tc") else None])
+    code, _, err = cli("eval", tmp_path)
+    assert code == 3 and "checkpoint.tc" in err and "Traceback" not in err
+    (tmp_path / "checkpoint.tc.prev").write_bytes((run_folder[0] / "checkpoint.tc").read_bytes())
+    code, _, err = cli("eval", tmp_path)
+    assert code == 0 and err.count("\n") == 1 and err.startswith("tinycnn: warning: ")
+
+
 def test_errors_in_json(cli):
     code, out, err = cli("eval", "no/such/run", "--json")
     assert code == 3 and last_json(out)["exit_code"] == 3 and last_json(out)["error"] in err
@@ -223,12 +243,10 @@ def test_nan_loss_exits_1(cli, tmp_path):
     assert code == 1 and "the loss is" in err and "lr" in err
 
 
-def test_threads_and_help(tmp_path):
-    code, out, _ = shell("doctor", "--threads", "1", "--json")
-    assert code == 0 and last_json(out)["numba_threads"] == 1
+def test_help_loads_nothing_of_weight(tmp_path):
     start = time.perf_counter()
     assert shell("train", "--help")[0] == 0
-    assert time.perf_counter() - start < 3           # the bound is 0.15 s on a quiet machine; see benchmarks
+    assert time.perf_counter() - start < 3           # the bound is 0.15 s on a quiet machine
     loaded = "import sys, tinycnn.cli.parser; print({'numba', 'matplotlib', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "set()\n"

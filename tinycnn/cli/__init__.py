@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, NamedTuple, Sequence
 
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
-        result = _run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            result = _run(args)
         print(json.dumps(result.data) if args.json else result.text, flush=True)
         return result.code
     except BrokenPipeError:                          # as when piped into `head`
@@ -52,8 +55,14 @@ def _run(args: Any) -> Result:
     if args.threads is not None:
         # Numba reads it once, when it is imported, which is later than here.
         os.environ["NUMBA_NUM_THREADS"] = str(args.threads)
+        if "numba" in sys.modules:                   # main() called by a program that has used it already
+            sys.modules["numba"].set_num_threads(args.threads)
     module, _, name = args.verb.partition(":")
     return getattr(import_module(f".{module}", __package__), name)(args)
+
+
+def _warn(message: Any, *where: Any, **more: Any) -> None:
+    print(f"tinycnn: warning: {message}", file=sys.stderr, flush=True)
 
 
 def _complain(args: Any, code: int, message: str) -> int:

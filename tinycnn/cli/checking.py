@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 from argparse import Namespace
+from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
@@ -63,17 +64,21 @@ def model_rows(name: str) -> Iterator[dict[str, Any]]:
     from ..models import create_model, model_info
     random.manual_seed(0)
     model = create_model(name, dtype="float64")
+    twin = deepcopy(model)                           # moved about, while the model's graph must stay as it is
     x = Tensor(np.random.default_rng(0).standard_normal((2, *model_info(name).input_shape[1:])), requires_grad=True)
+    mirror = dict(twin.named_parameters())
     for path, parameter in [("input", x), *model.named_parameters()]:
-        def logits(point, parameter=parameter):
+        def logits(point, path=path, parameter=parameter):
             random.manual_seed(0)                    # the same dropout each time
             if point is parameter:
                 return model(x)
-            before, parameter.data = parameter.data, point.data
+            if path == "input":
+                return twin(point)
+            mirror[path].data = point.data
             try:
-                return model(x)
+                return twin(x)
             finally:
-                parameter.data = before
+                mirror[path].data = parameter.data.copy()
         start = perf_counter()
         error = max(float(abs(j.analytic - j.numeric).max() / max(1.0, abs(j.numeric).max()))
                     for j in projections(logits, [parameter], eps=1e-6))
@@ -88,10 +93,10 @@ def doctor(args: Namespace) -> Result:
     facts = {"tinycnn": _version(), "python": platform.python_version(), "platform": platform.platform(),
              "packages": {name: v for name in PACKAGES if (v := _installed(name))},
              "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-             **_numpy_facts(), **_numba_facts(), "cuda": _cuda(),
+             **_numpy_facts(), "cuda": _cuda(),
              "environment": {k: v for k, v in os.environ.items() if k.startswith(("TINYCNN_", "NUMBA_", "OMP_"))}}
     facts["self_test"] = [{"check": name, "ok": ok, "detail": detail} for name, ok, detail in _self_test()]
-    facts.update(_threading())                       # known only after a kernel has run
+    facts.update(_numba_facts())
     healthy = all(t["ok"] for t in facts["self_test"])
     plain = [[name.replace("_", " "), _plain(v)] for name, v in facts.items() if name != "self_test"]
     tests = [["self-test", f"{'ok   ' if t['ok'] else 'WRONG'} {t['check']}: {t['detail']}"]
@@ -126,16 +131,17 @@ def _numpy_facts() -> dict[str, Any]:
 
 
 def _numba_facts() -> dict[str, Any]:
-    import numba
-    return {"numba_threads": numba.config.NUMBA_NUM_THREADS}
-
-
-def _threading() -> dict[str, Any]:
+    """How Numba runs and where it keeps machine code; called after kernels have run."""
     import numba
     try:
-        return {"threading_layer": numba.threading_layer()}
+        layer = numba.threading_layer()
     except ValueError:                               # no parallel kernel has run: TINYCNN_KERNELS=reference
-        return {"threading_layer": "not in use"}
+        layer = "not in use"
+    known = vars(import_module("tinycnn.kernels.cpu.pool")).values()
+    folder = next(f.kernel.stats.cache_path for f in known if hasattr(f, "kernel"))
+    usable = os.access(folder, os.W_OK) or not os.path.exists(folder)
+    return {"numba_threads": numba.config.NUMBA_NUM_THREADS, "threading_layer": layer,
+            "cache": folder if usable else f"{folder} (not writable: everything is compiled again in each process)"}
 
 
 def _cuda() -> str:

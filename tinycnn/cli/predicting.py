@@ -57,7 +57,10 @@ def _images(args: Namespace, trained: Trained) -> Iterator[tuple[str, np.ndarray
 
 def _from_npy(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     """The images (N, C, H, W) of a .npy file, 0..1."""
-    array = np.load(path, allow_pickle=False)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise OSError(f"{path}: cannot be read as an array: {error}") from error
     array = array / np.float32(255) if array.dtype == np.uint8 else array.astype(np.float32)
     stack = array.reshape((1,) * (4 - array.ndim) + array.shape) if array.ndim < 4 else array
     if stack.shape[1:] != shape:

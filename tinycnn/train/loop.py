@@ -82,6 +82,7 @@ class Tally:
     correct: int = 0
     images: int = 0
     seconds: float = 0.0
+    lr: float = 0.0                                  # of the latest step
 
 
 @dataclass
@@ -133,6 +134,7 @@ class Trainer:
         if config.clip_norm:
             clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimizer.step()
+        self.tally.lr = self.optimizer.param_groups[0]["lr"]
         if config.schedule != "plateau":
             self.schedule.step()
         self.step += 1
@@ -151,7 +153,7 @@ class Trainer:
         train_loss = tally.loss / tally.images
         row = {"epoch": self.epoch + 1, "step": self.step, "train_loss": train_loss,
                "train_accuracy": tally.correct / tally.images, "test_loss": test and test.loss,
-               "test_accuracy": test and test.accuracy, "lr": self.optimizer.param_groups[0]["lr"],
+               "test_accuracy": test and test.accuracy, "lr": tally.lr,
                "seconds": tally.seconds, "images_per_second": tally.images / tally.seconds}
         if self.config.schedule == "plateau":
             self.schedule.step(test.loss if test else train_loss)
