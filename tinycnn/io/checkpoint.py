@@ -21,7 +21,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from .atomic import write_atomically
-from .safetensors import FileFormatError, encode, plain_array, read
+from .safetensors import METADATA, FileFormatError, encodable, encode, plain_array, raw_bytes, read
 
 FORMAT = "tinycnn-checkpoint-1"
 MAX_DEPTH = 64
@@ -31,15 +31,18 @@ class CheckpointError(FileFormatError):
     """A checkpoint cannot be read: damaged, cut short, or something else."""
 
 
-def save(obj: Any, path: str | Path) -> None:
+def save(obj: Any, path: str | Path, keep_previous: bool = False) -> None:
     """Write nested dicts, lists, tuples, arrays, Tensors, numbers, text and None to a file, all or nothing.
 
-    Raises TypeError naming the place of anything else, OSError if the file cannot be written.
+    keep_previous: the file that was there stays as path.prev; at every moment one of the two can be read.
+
+    Raises TypeError naming the place of anything else, ValueError for more than 16 MiB outside of arrays, OSError if
+    the file cannot be written; what was there before is untouched then.
     """
     arrays: dict[str, np.ndarray] = {}
-    flat = isinstance(obj, dict) and all(isinstance(k, str) and _is_array(v) and k for k, v in obj.items())
-    tree = json.dumps(_encoded(obj, arrays, "", flat, 0), separators=(",", ":"))
-    write_atomically(path, encode(arrays, {"format": FORMAT, "sha256": _digest(arrays, tree), "tree": tree}))
+    tree = json.dumps(_encoded(obj, arrays, "", _is_flat(obj), 0), separators=(",", ":"))
+    pieces = encode(arrays, {"format": FORMAT, "sha256": _digest(arrays, tree), "tree": tree})
+    write_atomically(path, pieces, keep_previous)
 
 
 def load(path: str | Path) -> Any:
@@ -50,17 +53,18 @@ def load(path: str | Path) -> Any:
     """
     try:
         arrays, metadata = read(path)
-        if metadata.get("format") != FORMAT:
-            if "tree" in metadata:
-                raise FileFormatError(f"{path}: made by another version ({metadata.get('format')!r})")
-            return arrays
-        if _digest(arrays, metadata.get("tree", "")) != metadata.get("sha256"):
-            raise FileFormatError(f"{path}: the content does not match its checksum: the file is damaged")
-        return _decoded(_parsed(metadata, path), arrays, 0)
-    except CheckpointError:
-        raise
     except FileFormatError as error:
         raise CheckpointError(str(error)) from None
+    try:
+        return _restored(arrays, metadata)
+    except FileFormatError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _is_flat(obj):
+    """Whether it is a dict of arrays under names that the file can have, such as a state_dict."""
+    return isinstance(obj, dict) and all(isinstance(k, str) and k and k != METADATA and encodable(k) and _is_array(v)
+                                         for k, v in obj.items())
 
 
 def _is_array(v):
@@ -69,11 +73,11 @@ def _is_array(v):
 
 def _digest(arrays, tree):
     """sha256 over the structure and the arrays' names, dtypes, shapes and bytes."""
-    h = hashlib.sha256(tree.encode("utf-8", "surrogatepass"))
+    h = hashlib.sha256(tree.encode())
     for name in sorted(arrays):
         a = arrays[name]
         h.update(f"{name}\0{a.dtype.str}\0{a.shape}\0".encode())
-        h.update(a.tobytes())
+        h.update(raw_bytes(a))
     return h.hexdigest()
 
 
@@ -84,7 +88,7 @@ def _encoded(v, arrays, place, flat, depth):
         return v
     if isinstance(v, float):
         return {"f": v.hex()}
-    if isinstance(v, np.generic):
+    if isinstance(v, np.generic) and v.dtype.kind in "biuf" and v.itemsize <= 8:
         return _encoded(v.item(), arrays, place, flat, depth)
     if _is_array(v):
         name = place[1:] if flat else str(len(arrays))
@@ -102,11 +106,21 @@ def _encoded(v, arrays, place, flat, depth):
                     "Tensors, numbers, text and None can be stored")
 
 
-def _parsed(metadata, path):
+def _restored(arrays, metadata):
+    """The object of a file's arrays and metadata."""
+    tree = metadata.get("tree", "")
+    if metadata.get("format") != FORMAT:
+        if tree:
+            raise FileFormatError(f"made by another version ({metadata.get('format')!r})")
+        return arrays
+    if _digest(arrays, tree) != metadata.get("sha256"):
+        raise FileFormatError("the content does not match its checksum: the file is damaged")
     try:
-        return json.loads(metadata["tree"])
-    except (KeyError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: the structure cannot be read: {error}") from None
+        return _decoded(json.loads(tree), arrays, 0)
+    except FileFormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"the structure cannot be read: {error}") from None
 
 
 def _decoded(v, arrays, depth):
@@ -117,17 +131,23 @@ def _decoded(v, arrays, depth):
     if not isinstance(v, dict) or len(v) != 1:
         raise FileFormatError(f"unexpected structure: {str(v)[:60]}")
     (kind, inner), = v.items()
+    if kind == "f":
+        return _float(inner)
+    if kind == "a" and isinstance(inner, str) and inner in arrays:
+        return arrays[inner]
+    if kind in ("l", "t") and isinstance(inner, list):
+        return (list if kind == "l" else tuple)(_decoded(x, arrays, depth + 1) for x in inner)
+    if kind == "d" and isinstance(inner, list) and all(map(_is_item, inner)):
+        return {k: _decoded(x, arrays, depth + 1) for k, x in inner}
+    raise FileFormatError(f"unexpected structure: {str(v)[:60]}")
+
+
+def _is_item(pair):
+    return isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in (str, int)
+
+
+def _float(text):
     try:
-        if kind == "f":
-            return float.fromhex(inner)
-        if kind == "a":
-            return arrays[inner]
-        if kind in ("l", "t"):
-            return (list if kind == "l" else tuple)(_decoded(x, arrays, depth + 1) for x in inner)
-        if kind == "d":
-            return {k: _decoded(x, arrays, depth + 1) for k, x in inner}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"unexpected structure: {error}") from None
-    raise FileFormatError(f"unexpected structure: {kind!r}")
+        return float.fromhex(text)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FileFormatError(f"unexpected structure: {str(text)[:60]!r} is no number: {error}") from None

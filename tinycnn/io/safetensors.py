@@ -11,10 +11,12 @@ sizes have been checked against the file's.  Format: https://huggingface.co/docs
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,24 +27,25 @@ from .atomic import write_atomically
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
           "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
 _NAMES = {np.dtype(v): k for k, v in DTYPES.items()}
+METADATA = "__metadata__"                            # the one name no array can have
 MAX_HEADER = 16 << 20                                # a header of this size would describe a hundred thousand arrays
+MAX_RANK = 32
+_LARGEST = (1 << 63) - 1                             # bytes NumPy can address, empty dimensions left out
 
 
 class FileFormatError(ValueError):
     """A file is not what it should be: damaged, cut short, or made to mislead."""
 
 
+# ---------------------------------------------------------------------------------------- writing
+
 def save_safetensors(tensors: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays or Tensors by name, all or nothing.
 
-    Raises TypeError for a dtype the format does not have, OSError if the file cannot be written.
+    Raises TypeError for a dtype the format does not have and names or metadata that are no text, ValueError for a
+    name it cannot have, OSError if the file cannot be written.
     """
     write_atomically(path, encode({name: plain_array(v) for name, v in tensors.items()}, metadata))
-
-
-def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by name.  Raises FileFormatError for anything malformed, OSError if it cannot be read."""
-    return read(path)[0]
 
 
 def plain_array(v: Any) -> np.ndarray:
@@ -55,63 +58,95 @@ def plain_array(v: Any) -> np.ndarray:
     return np.ascontiguousarray(array, little).reshape(array.shape)
 
 
-def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> list[Any]:
-    """The pieces of the file."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> list[Any]:
+    """The pieces of the file; the arrays' own memory, not copies."""
+    _check_names(arrays, metadata or {})
+    header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     at, body = 0, []
     # Larger elements first, then by name: every array starts at a multiple of its element's size.
     for name in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n)):
         array = arrays[name]
         header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape),
                         "data_offsets": [at, at + array.nbytes]}
-        body.append(array.tobytes())
+        body.append(raw_bytes(array))
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"the names and numbers outside of arrays take {len(text)} bytes, at most {MAX_HEADER} can be "
+                         "stored: put long lists of numbers into arrays")
     return [len(text).to_bytes(8, "little"), text, *body]
+
+
+def raw_bytes(array: np.ndarray) -> np.ndarray:
+    """The memory of a C-contiguous array as bytes: a view."""
+    return array.reshape(-1).view(np.uint8)
+
+
+def _check_names(arrays, metadata):
+    for text in (*arrays, *metadata, *metadata.values()):
+        if not isinstance(text, str):
+            raise TypeError(f"names and metadata must be text, got {text!r} ({type(text).__name__})")
+        if not encodable(text):
+            raise ValueError(f"{text!r} is not valid Unicode (a lone surrogate): it cannot be stored")
+    if METADATA in arrays:
+        raise ValueError(f"no array can be called {METADATA!r} in a .safetensors file: rename it")
+    for name, array in arrays.items():
+        if array.ndim > MAX_RANK:
+            raise ValueError(f"array {name!r} has {array.ndim} dimensions, at most {MAX_RANK} can be stored: "
+                             "reshape it")
+
+
+def encodable(text: str) -> bool:
+    """Whether text can be written as UTF-8: lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a file by name.  Raises FileFormatError for anything malformed, OSError if it cannot be read."""
+    return read(path)[0]
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a file."""
-    raw = Path(path).read_bytes()
     try:
-        return decode(raw)
+        with open(path, "rb") as f:
+            return _decoded(f, os.fstat(f.fileno()).st_size)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
 
 
 def decode(raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a file's bytes.  Raises FileFormatError."""
-    header, body = _header(raw)
-    metadata = header.pop("__metadata__", {})
+    return _decoded(BytesIO(raw), len(raw))
+
+
+def _decoded(f, size):
+    header, size = _header(f, size)
+    metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise FileFormatError("__metadata__ must map text to text")
+        raise FileFormatError(f"{METADATA} must map text to text")
     entries = sorted((_entry(name, e) for name, e in header.items()), key=lambda e: (e[3], e[4]))
-    at, arrays = 0, {}
-    for name, dtype, shape, start, stop in entries:
-        if start != at:
-            raise FileFormatError(f"array {name!r} begins at byte {start} of the data, expected {at}: arrays must "
-                                  "follow each other without gap or overlap")
-        at = stop
-        if at > len(body):
-            raise FileFormatError(f"the file is cut short: array {name!r} ends at byte {at} of {len(body)}")
-        if dtype == "|b1" and any(b > 1 for b in body[start:stop]):
-            raise FileFormatError(f"array {name!r} is boolean but has bytes other than 0 and 1")
-        arrays[name] = np.frombuffer(body[start:stop], dtype).reshape(shape).copy()
-    if at != len(body):
-        raise FileFormatError(f"{len(body) - at} bytes follow the last array")
+    _check_cover(entries, size)
+    arrays = {name: _array(f, name, dtype, shape) for name, dtype, shape, _, _ in entries}
     return {name: arrays[name] for name in header}, metadata
 
 
-def _header(raw):
-    """The parsed header and a view of the data."""
-    if len(raw) < 8:
-        raise FileFormatError(f"{len(raw)} bytes are too few for a safetensors file")
-    n = int.from_bytes(raw[:8], "little")
-    if n > MAX_HEADER or n > len(raw) - 8:
-        raise FileFormatError(f"the header should be {n} bytes long, the file has {len(raw) - 8} (at most {MAX_HEADER} "
+def _header(f, size):
+    """The parsed header, and how many bytes of data follow it."""
+    if size < 8:
+        raise FileFormatError(f"{size} bytes are too few for a safetensors file")
+    n = int.from_bytes(f.read(8), "little")
+    if n > MAX_HEADER or n > size - 8:
+        raise FileFormatError(f"the header should be {n} bytes long, the file has {size - 8} (at most {MAX_HEADER} "
                               "are accepted)")
-    text = raw[8:8 + n]
+    text = f.read(n)
     if text[:1] != b"{":
         raise FileFormatError("the header does not begin with '{'")
     try:
@@ -121,9 +156,7 @@ def _header(raw):
         raise
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"the header is not valid JSON: {error}") from None
-    if not isinstance(header, dict):
-        raise FileFormatError("the header is not a JSON object")
-    return header, memoryview(raw)[8 + n:]
+    return header, size - 8 - n
 
 
 def _unique(pairs):
@@ -143,14 +176,42 @@ def _entry(name, e):
         raise FileFormatError(f"array {name!r}: expected exactly dtype, shape and data_offsets")
     dtype, shape, offsets = e["dtype"], e["shape"], e["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise FileFormatError(f"array {name!r}: dtype {dtype!r} is none of {', '.join(DTYPES)}")
+        raise FileFormatError(f"array {name!r}: dtype {str(dtype)[:40]!r} is none of {', '.join(DTYPES)}")
     if not (_sizes(shape) and _sizes(offsets) and len(offsets) == 2):
-        raise FileFormatError(f"array {name!r}: shape {shape!r} and data_offsets {offsets!r} must be whole numbers "
-                              ">= 0")
-    if len(shape) > 32 or offsets[1] - offsets[0] != prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
+        raise FileFormatError(f"array {name!r}: shape and data_offsets must be whole numbers >= 0, got "
+                              f"{str(shape)[:80]} and {str(offsets)[:80]}")
+    itemsize = np.dtype(DTYPES[dtype]).itemsize
+    if len(shape) > MAX_RANK or itemsize * prod(n for n in shape if n) > _LARGEST:
+        raise FileFormatError(f"array {name!r}: no array can have the shape {str(shape)[:80]}")
+    if offsets[1] - offsets[0] != itemsize * prod(shape):
         raise FileFormatError(f"array {name!r}: {dtype} of shape {shape} does not take the bytes {offsets}")
     return name, DTYPES[dtype], shape, *offsets
 
 
 def _sizes(values):
-    return isinstance(values, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
+    return isinstance(values, list) and all(type(n) is int and 0 <= n <= _LARGEST for n in values)
+
+
+def _check_cover(entries, size):
+    """The arrays must take the `size` bytes of data one after the other."""
+    at = 0
+    for name, _, _, start, stop in entries:
+        if start != at:
+            raise FileFormatError(f"array {name!r} begins at byte {start} of the data, expected {at}: arrays must "
+                                  "follow each other without gap or overlap")
+        at = stop
+        if at > size:
+            raise FileFormatError(f"the file is cut short: array {name!r} ends at byte {at} of {size}")
+    if at != size:
+        raise FileFormatError(f"{size - at} bytes follow the last array")
+
+
+def _array(f: BinaryIO, name, dtype, shape):
+    """The next array of the data."""
+    array = np.empty(shape, dtype)
+    memory = raw_bytes(array)
+    if f.readinto(memory) != memory.size:
+        raise FileFormatError(f"the file is cut short: array {name!r} is not whole")
+    if dtype == "|b1" and memory.size and memory.max() > 1:
+        raise FileFormatError(f"array {name!r} is boolean but has bytes other than 0 and 1")
+    return array
