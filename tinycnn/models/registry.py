@@ -78,7 +78,7 @@ def list_models(filter: str | None = None) -> list[str]:
 def model_info(name: str) -> ModelInfo:
     """What is known of a model.  Raises ValueError for an unknown name, with the closest ones."""
     if name not in MODELS:
-        close = get_close_matches(name, MODELS, n=3, cutoff=0.4)
+        close = get_close_matches(name.lower(), MODELS)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(list_models())}"
         raise ValueError(f"no model is called {name!r}: {hint}")
     return MODELS[name]
