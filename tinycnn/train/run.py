@@ -10,8 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any, Sequence
@@ -124,15 +122,7 @@ class Run:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the newest state and keep the one before; at every moment one of them can be read."""
-        if self.checkpoint.exists():
-            kept = self.path / f".{self.previous.name}.tmp"
-            kept.unlink(missing_ok=True)
-            try:
-                os.link(self.checkpoint, kept)
-            except OSError:                          # a file system without links
-                shutil.copyfile(self.checkpoint, kept)
-            os.replace(kept, self.previous)
-        save(state, self.checkpoint)
+        save(state, self.checkpoint, keep_previous=True)
         save_safetensors(state["model"], self.path / "weights.safetensors")
 
     def tidy(self) -> None:
