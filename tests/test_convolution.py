@@ -12,7 +12,7 @@ def by_hand(x, w, stride, padding, dilation, groups):
     """The definition, for (N, C, H, W) and (O, C/G, KH, KW), with pairs for the rest."""
     (SH, SW), (PH, PW), (DH, DW) = stride, padding, dilation
     x = np.pad(x, ((0, 0), (0, 0), (PH, PH), (PW, PW)))
-    (N, _, H, W), (O, Cg, KH, KW) = x.shape, w.shape                      # noqa: E741
+    (N, _, H, W), (O, Cg, KH, KW) = x.shape, w.shape
     OH, OW = (H - DH * (KH - 1) - 1) // SH + 1, (W - DW * (KW - 1) - 1) // SW + 1
     y = np.zeros((N, O, OH, OW))
     for o in range(O):

@@ -20,7 +20,7 @@ The three passes are one gather.  With step and offsets (one per tap)
 
 * forwards: step = stride, offset_i = i*dilation - padding.
 * the gradient of the input: input pixel y gets gy at oy = (y + padding - i*dilation) / stride, for the taps where that
-  is whole.  Pixels of one phase (y mod stride) share their taps: for each phase step = 1, and no work is spent on zeros.
+  is whole.  Pixels of one phase (y mod stride) share their taps: for each phase step = 1, and no zeros are multiplied.
 * the gradient of the weight: the patches of the forward pass, transposed, times gy: a sum over all pixels, in parts of
   fixed size that are added up in order.
 
@@ -235,7 +235,7 @@ def _correlate(x, zeros, yoff, xoff, ystep, xstep, w, ones, out, y0, dy, x0, dx)
         gather(x, zeros, yoff, xoff, ystep, xstep, A, B, first, rows, g * channels, channels, ones, patches)
         for p in range(P):
             tiles(result, p * NR, P * NR, patches, 0, K, 1, padded, K, flat_w, (g * P + p) * K * NR, NR, False)
-        whole = O >> lanes_log2(out)                 # whole vectors; the rest one by one, for the next pixel is not ours
+        whole = O >> lanes_log2(out)                 # whole vectors, then the rest one by one: the next pixel is not ours
         rest = whole << lanes_log2(out)
         n, a, b = first // (A * B), first // B % A, first % B
         for r in range(rows):
@@ -267,7 +267,8 @@ def _weight_sums(x, zeros, gy, yoff, xoff, ystep, xstep, NR, sums):
             gather(x, zeros, yoff, xoff, ystep, xstep, A, B, first, rows, g * channels, channels, 0, patches)
             for p in range(P):
                 for r in range(rows):
-                    copy(flat_gy, (first + r) * G * O + g * O + p * NR, panel, (p * TILE + r) * NR, min(NR, O - p * NR), shift)
+                    pixel = (first + r) * G * O + g * O
+                    copy(flat_gy, pixel + p * NR, panel, (p * TILE + r) * NR, min(NR, O - p * NR), shift)
                 tiles(result, p * NR, P * NR, patches, 0, 1, K, padded, rows, panel, p * TILE * NR, NR, True)
         for k in range(K):
             for o in range(O):

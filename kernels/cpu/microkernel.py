@@ -104,7 +104,8 @@ def move(typingctx, out, at, source, start, vectors):
         out, at, source, start, vectors = args
         size = out_type.dtype.bitwidth // 8
         vector = ir.VectorType(context.get_value_type(out_type.dtype), BYTES // size)
-        to, base = (context.make_array(t)(context, builder, v).data for t, v in ((out_type, out), (source_type, source)))
+        arrays = ((out_type, out), (source_type, source))
+        to, base = (context.make_array(t)(context, builder, v).data for t, v in arrays)
         with cgutils.for_range(builder, vectors) as loop:
             step = builder.mul(loop.index, context.get_constant(types.intp, BYTES // size))
             value, place = (builder.bitcast(builder.gep(p, [builder.add(i, step)]), vector.as_pointer())

@@ -21,10 +21,6 @@ from threading import RLock
 import numpy as np
 from numba import get_num_threads, njit, set_num_threads
 
-# GNU OpenMP's threads otherwise spin while they wait, for each other and for work: on a machine that is also used by
-# others, training was 15 times slower.  Read when the pool starts, which is later than here.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 if "OMP_WAIT_POLICY" not in os.environ:              # read when the first parallel kernel loads OpenMP
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 

@@ -13,5 +13,5 @@ from .optim import *
 from .pool import *
 from .random import *
 
-__all__ = [*conv.__all__, *pool.__all__, *norm.__all__, *loss.__all__, *random.__all__, *math.__all__, *activation.__all__,
-           *optim.__all__]
+__all__ = [*conv.__all__, *pool.__all__, *norm.__all__, *activation.__all__, *loss.__all__, *random.__all__,
+           *math.__all__, *optim.__all__]

@@ -226,7 +226,7 @@ def _synthetic(folder):
 
 SOURCES: dict[str, Source] = {
     "digits": Source(_digits, DIGITS, 16.0, (0.3053,), (0.3761,),
-                     "1,437 + 360 handwritten digits, 8x8; comes with the package (UCI)"),
+                     "1,438 + 359 handwritten digits, 8x8; comes with the package (UCI)"),
     "mnist": Source(_idx("mnist", MNIST_URL, ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
                                               "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c")),
                     DIGITS, 255.0, (0.1307,), (0.3081,), "60,000 + 10,000 handwritten digits, 28x28 (LeCun et al. 1998)"),

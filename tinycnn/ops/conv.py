@@ -21,7 +21,7 @@ from .basic import add, reshape, sum_to
 def conv2d_output(x, weight, bias, win, groups):
     """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW): convolution with its geometry `win` given."""
     y = kernels(x.data).conv2d(x.data, weight.data, None if bias is None else bias.data, win, groups)
-    O = weight.shape[0]                              # noqa: E741
+    O = weight.shape[0]
     return y, (
         lambda g: conv2d_input(g, weight, win, groups),
         lambda g: conv2d_weight(x, g, win, groups),

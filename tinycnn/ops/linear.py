@@ -17,7 +17,7 @@ def affine(x, weight, bias):
     y = kernels(x.data).matmul(x.data, weight.data.T)
     if bias is not None:
         y += bias.data
-    O = weight.shape[0]                              # noqa: E741
+    O = weight.shape[0]
     return y, (
         lambda g: matrix_product(g, weight),
         lambda g: matrix_product(matrix_transpose(g), x),
@@ -41,7 +41,7 @@ def linear(input, weight, bias=None):
     if weight.ndim not in (1, 2) or not input.ndim:
         raise ValueError(f"linear: expected input (..., in_features) and weight (out_features, in_features), got "
                          f"{input.shape} and {weight.shape}")
-    K, O = weight.shape[-1], weight.shape[:-1]       # noqa: E741
+    K, O = weight.shape[-1], weight.shape[:-1]
     if input.shape[-1] != K:
         raise ValueError(f"linear: input {input.shape} has {input.shape[-1]} features{_origin(input)}, weight "
                          f"{weight.shape} takes {K}: use Linear({input.shape[-1]}, {prod(O)}){_flattened(input, K)}")
@@ -83,7 +83,7 @@ def bilinear(input1, input2, weight, bias=None):
     input1, input2, weight, bias = map(as_tensor, (input1, input2, weight, bias))
     check_dtypes("bilinear", input1, input2=input2, weight=weight, bias=bias)
     lead = input1.shape[:-1]
-    O, I, J = weight.shape if weight.ndim == 3 else (0, 0, 0)             # noqa: E741
+    O, I, J = weight.shape if weight.ndim == 3 else (0, 0, 0)
     if weight.ndim != 3 or (*lead, I) != input1.shape or (*lead, J) != input2.shape:
         raise ValueError(f"bilinear: inputs {input1.shape} and {input2.shape} do not fit weight {weight.shape}: they "
                          "must be (..., I) and (..., J) with equal leading dimensions, the weight (O, I, J)")
