@@ -162,7 +162,7 @@ _NAMES = """
     matmul mm bmm mv dot outer t
     reshape view view_as reshape_as permute transpose swapaxes movedim flatten unflatten squeeze unsqueeze expand expand_as broadcast_to
     split chunk unbind flip roll tile repeat repeat_interleave narrow select index_select gather scatter scatter_add take_along_dim masked_fill
-    masked_select tril triu diagonal diag contiguous clone nonzero unfold
+    masked_select tril triu diagonal diag contiguous clone nonzero
     to type float double half int long bool cpu cuda numpy
     add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_ uniform_ normal_ masked_fill_
     new_zeros new_ones new_full new_tensor

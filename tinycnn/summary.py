@@ -175,7 +175,7 @@ class _Watch:
             field = _grown(module, self._field_of(x))
         else:
             field = None if isinstance(module, _NO_FIELD) else self._field_of(y)
-        field = self.fields.setdefault(id(y), field)
+        self.fields[id(y)] = field
         _, macs, size, _ = self.seen.get(id(module), _UNSEEN)
         self.seen[id(module)] = (y.shape, macs + _macs(module, x, y), size + y.data.nbytes, field)
 

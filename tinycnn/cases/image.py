@@ -1,3 +1,32 @@
-"""Rows of the family."""
+"""Rows of ops/image.py."""
+from . import case
 
-CASES = []
+CASES = [
+    case("pad", (2, 3), pad=(1, 2)),
+    case("pad", (2, 3), pad=(1, 0, 2, 1), value=1.5),
+    case("pad", (3, 4), pad=(-1, 2, 1, -2)),
+    case("pad", (1, 2, 4), pad=(2, 3), mode="reflect"),
+    case("pad", (2, 3, 4), pad=(1, 2, 2, 1), mode="reflect"),
+    case("pad", (1, 2, 3), pad=(2, 1), mode="replicate"),
+    case("pad", (1, 1, 3, 2), pad=(1, 0, 2, 3), mode="replicate"),
+    case("pad", (1, 2, 3), pad=(3, 1), mode="circular"),
+    case("pad", (1, 1, 3, 4), pad=(1, 2, -1, 1), mode="circular"),
+    case("interpolate", (1, 2, 3), size=5),
+    case("interpolate", (1, 1, 3, 2), scale_factor=(2, 1.5)),
+    case("interpolate", (1, 1, 4, 5), size=(2, 3), mode="nearest-exact"),
+    case("interpolate", (1, 2, 3), size=5, mode="linear"),
+    case("interpolate", (1, 1, 3, 4), scale_factor=1.7, mode="bilinear"),
+    case("interpolate", (1, 1, 3, 4), scale_factor=1.7, mode="bilinear", recompute_scale_factor=True),
+    case("interpolate", (1, 2, 3, 2), size=(5, 3), mode="bilinear", align_corners=True),
+    case("interpolate", (1, 1, 3, 4), size=(5, 3), mode="bicubic"),
+    case("interpolate", (1, 1, 3, 4), size=(2, 6), mode="bicubic", align_corners=True),
+    case("interpolate", (1, 1, 2, 2, 2), size=(3, 2, 1), mode="trilinear"),
+    case("interpolate", (1, 1, 5, 4), size=(3, 3), mode="area"),
+    case("pixel_shuffle", (1, 8, 1, 2), upscale_factor=2),
+    case("pixel_unshuffle", (2, 4, 2), downscale_factor=2),
+    case("channel_shuffle", (1, 6, 2, 1), groups=3),
+    case("unfold", (1, 2, 3, 4), kernel_size=(2, 3)),
+    case("unfold", (1, 4, 3), kernel_size=2, dilation=(2, 1), padding=1, stride=2),
+    case("fold", (1, 8, 6), output_size=(3, 4), kernel_size=2),
+    case("fold", (4, 6), output_size=(5, 3), kernel_size=2, dilation=(2, 1), padding=(0, 1), stride=(2, 2)),
+]

@@ -1,3 +1,23 @@
-"""Rows of the family."""
+"""Rows of ops/linalg.py."""
+from . import case
 
-CASES = []
+CASES = [
+    case("mm", (2, 3), (3, 2)),
+    case("mm", (2, 0), (0, 3)),
+    case("bmm", (2, 2, 3), (2, 3, 2)),
+    case("mv", (2, 3), (3,)),
+    case("dot", (4,), (4,)),
+    case("outer", (2,), (3,)),
+    case("einsum", "ij,jk->ik", (2, 3), (3, 2)),
+    case("einsum", "ij,jk", (2, 3), (3, 2)),
+    case("einsum", "bij,bjk->bik", (2, 2, 3), (2, 3, 2)),
+    case("einsum", "ii->i", (3, 3)),
+    case("einsum", "ii", (3, 3)),
+    case("einsum", "ij->ji", (2, 3)),
+    case("einsum", "ij->", (2, 3)),
+    case("einsum", "i,j->ij", (2,), (3,)),
+    case("einsum", "...i,...i->...", (2, 3), (2, 3)),
+    case("einsum", "...ij,jk->...ik", (2, 2, 3), (3, 2)),
+    case("einsum", "ij,ij,j->i", (2, 3), (2, 3), (3,)),
+    case("einsum", "ijk,k->i", (2, 3, 2), (2,)),
+]

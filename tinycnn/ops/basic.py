@@ -5,7 +5,7 @@ import numpy as np
 
 from ..autograd import Tensor, op
 from ..backend import array_module, kernels
-from ..methods import function
+from ..methods import FUNCTIONS, function
 
 _DEFAULT_FLOAT = np.dtype(np.float32)
 
@@ -20,6 +20,8 @@ def operands(name, x, y):
     broadcast or different devices.
     """
     x, y = _number_or_array(name, x), _number_or_array(name, y)
+    if not hasattr(x, "dtype") and not hasattr(y, "dtype"):
+        raise TypeError(f"{name}: at least one operand must be a tensor, got {x!r} and {y!r}")
     if not hasattr(x, "dtype") or not hasattr(y, "dtype"):
         return x, y
     if x.dtype != y.dtype:
@@ -131,16 +133,29 @@ def mul(input, other):
 
 
 @op
-def div(input, other):
-    """input / other, elementwise with broadcasting; integers give float32.  As torch.div."""
+def quotient(input, other):
+    """input / other, elementwise with broadcasting; integers give float32."""
     x, y = operands("div", input, other)
     a, b = shape_of(input), shape_of(other)
-    quotient = x / y
-    if not any(getattr(a, "dtype", _DEFAULT_FLOAT).kind == "f" for a in (x, y)):
-        quotient = quotient.astype(_DEFAULT_FLOAT)
-    return quotient, (
-        lambda g: sum_to(div(g, other), a),
-        lambda g: sum_to(neg(div(mul(g, input), mul(other, other))), b))
+    ratio = x / y
+    if not any(getattr(v, "dtype", _DEFAULT_FLOAT).kind == "f" for v in (x, y)):
+        ratio = ratio.astype(_DEFAULT_FLOAT)
+    return ratio, (
+        lambda g: sum_to(quotient(g, other), a),
+        lambda g: sum_to(neg(quotient(mul(g, input), mul(other, other))), b))
+
+
+@function
+def div(input, other, rounding_mode=None):
+    """input / other, elementwise with broadcasting; integers give float32 unless rounded.
+
+    rounding_mode  None, "trunc" (towards zero) or "floor"; rounded quotients have no gradient.  As torch.div.
+    """
+    if rounding_mode is None:
+        return quotient(input, other)
+    if rounding_mode not in ("trunc", "floor"):
+        raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
+    return FUNCTIONS["floor_divide"](input, other) if rounding_mode == "floor" else FUNCTIONS["_truncated"](input, other)
 
 
 @op

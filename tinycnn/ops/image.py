@@ -7,7 +7,7 @@ import numpy as np
 
 from ..autograd import Tensor, op
 from ..backend import array_module, kernels, window
-from ..methods import FUNCTIONS, function
+from ..methods import function
 from .basic import matmul, permute, reshape
 from .index import index_select
 from .shape import movedim, narrow
@@ -44,6 +44,10 @@ def pad(input, pad, mode="constant", value=None):
         raise ValueError(f"pad: mode {mode!r} pads the last {len(pairs)} of {len(pairs) + 1} or {len(pairs) + 2} "
                          f"dimensions, got shape {input.shape}")
     for axis, (before, after) in zip(axes, pairs):
+        if mode == "circular" and min(before, after) < 0:                 # what is cut off does not come round
+            start = max(0, -before)
+            input = narrow(input, axis, start, input.shape[axis] - start - max(0, -after))
+            before, after = max(0, before), max(0, after)
         positions = _border_positions(input.shape, axis, before, after, mode)
         input = index_select(input, axis, positions)
     return input
@@ -114,15 +118,14 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     if align_corners is not None and mode not in expected:
         raise ValueError(f"interpolate: align_corners has no meaning for mode {mode!r}")
     sizes, ratios = _target("interpolate", input.shape[2:], size, scale_factor, recompute_scale_factor)
-    if mode == "area":
-        return FUNCTIONS[f"adaptive_avg_pool{dims}d"](input, sizes if dims > 1 else sizes[0])
     for axis, (n, ratio) in enumerate(zip(sizes, ratios), 2):
         if mode in ("nearest", "nearest-exact"):
             half = 0.5 if mode == "nearest-exact" else 0.0
             at = np.floor((np.arange(n) + half) * ratio).astype(np.int64).clip(0, input.shape[axis] - 1)
             input = index_select(input, axis, at)
         else:
-            table = _mixing(input.shape[axis], n, ratio, bool(align_corners), mode == "bicubic")
+            table = _areas(input.shape[axis], n) if mode == "area" else _mixing(
+                input.shape[axis], n, ratio, bool(align_corners), mode == "bicubic")
             input = _mix(input, axis, table)
     return input
 
@@ -146,6 +149,13 @@ def _target(name, sizes, size, scale_factor, recompute):
     if min(out) < 1:
         raise ValueError(f"{name}: the output would have sizes {out}")
     return out, ratios
+
+
+def _areas(n, out):
+    """(out, n): the mean over the inputs floor(i*n/out) .. ceil((i+1)*n/out), as adaptive pooling takes it."""
+    at, i = np.arange(n), np.arange(out)[:, None]
+    inside = (at >= i * n // out) & (at < -(-(i + 1) * n // out))
+    return inside / inside.sum(1, keepdims=True)
 
 
 def _mixing(n, out, ratio, align_corners, cubic):

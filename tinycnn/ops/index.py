@@ -114,6 +114,8 @@ def _grid(name, input, axis, index):
 def gather(input, dim, index):
     """out[i, j] = input[index[i, j], j] for dim 0, and so on.  As torch.gather."""
     axis, at = one_axis("gather", input, dim), integers("gather", index)
+    if not at.size:
+        return reshape(getitem(reshape(input, (-1,)), slice(0, 0)), at.shape)
     if not input.ndim:
         return reshape(getitem(reshape(input, (1,)), at.reshape(-1)), at.shape)
     return getitem(input, _grid("gather", input, axis, at))

@@ -195,15 +195,23 @@ def round(input, decimals=0):
 @op
 def maximum(input, other):
     """The larger of the two, elementwise; nan if either is.  As torch.maximum."""
-    x, y = operands("maximum", input, other)
+    x, y = operands("maximum", *_tensors("maximum", input, other))
     return array_module(_array_of(x, y)).maximum(x, y), _shared(input, other, lambda a, b: a > b)
 
 
 @op
 def minimum(input, other):
     """The smaller of the two, elementwise; nan if either is.  As torch.minimum."""
-    x, y = operands("minimum", input, other)
+    x, y = operands("minimum", *_tensors("minimum", input, other))
     return array_module(_array_of(x, y)).minimum(x, y), _shared(input, other, lambda a, b: a < b)
+
+
+def _tensors(name, *values):
+    """The values themselves.  Raises TypeError unless all are tensors."""
+    for v in values:
+        if not isinstance(v, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(v).__name__}: {v!r:.60}")
+    return values
 
 
 def _array_of(x, y):
@@ -269,9 +277,18 @@ def remainder(input, other):
 
 @op
 def floor_divide(input, other):
-    """floor(input / other).  As torch.floor_divide."""
+    """floor(input / other); its gradient is zero.  As torch.floor_divide."""
     x, y = operands("floor_divide", input, other)
-    return x // y, None
+    return x // y, (lambda g: zero(sum_to(g, shape_of(input))), lambda g: zero(sum_to(g, shape_of(other))))
+
+
+@op
+def _truncated(input, other):
+    """input / other towards zero; its gradient is zero."""
+    x, y = operands("div", input, other)
+    whole = array_module(_array_of(x, y)).trunc(x / y)
+    dtype = _array_of(x, y).dtype
+    return whole.astype(dtype), (lambda g: zero(sum_to(g, shape_of(input))), lambda g: zero(sum_to(g, shape_of(other))))
 
 
 @function
@@ -312,7 +329,7 @@ def where(condition, input=None, other=None):
 
 def _comparison(name, compare):
     def call(input, other):
-        x, y = operands(name, input, other)
+        x, y = operands(name, *_tensors(name, input), other)
         return compare(x, y), None
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__

@@ -74,8 +74,8 @@ def sum(input, dim=None, keepdim=False, dtype=None):
 @function
 def mean(input, dim=None, keepdim=False, dtype=None):
     """The mean; nan of nothing.  Raises TypeError for integers.  As torch.mean."""
-    if dtype is None and input.dtype.kind != "f":
-        raise TypeError(f"mean: the input must be floating point, got {input.dtype}: use x.float().mean()")
+    if np.dtype(dtype or input.dtype).kind != "f":
+        raise TypeError(f"mean: the mean of {np.dtype(dtype or input.dtype)} is no such number: use x.float().mean()")
     axes = axes_of("mean", input, dim)
     return div(sum(input, dim, keepdim, dtype), _product([input.shape[a] for a in axes]))
 
@@ -181,6 +181,8 @@ amax, amin = _extreme("amax", True), _extreme("amin", False)
 
 def _arg_extreme(name, largest):
     def call(input, dim=None, keepdim=False):
+        if not isinstance(input, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {input.__class__.__name__}")
         x = input.data
         if not x.size:
             raise ValueError(f"{name}: no elements in shape {x.shape}")
@@ -245,13 +247,19 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     if p in (float("inf"), float("-inf")):
         return (amax if p > 0 else amin)(abs(x), axes or None, keepdim)
     if p == 0:
-        return sum(Tensor((x.data != 0).astype(x.dtype)), axes or None, keepdim)
+        return sum(_nonzeros(x), axes or None, keepdim)
     if p == 1:
         return sum(abs(x), axes or None, keepdim)
     if p == 2:
         return _safe_sqrt(sum(mul(x, x), axes or None, keepdim))
     total = sum(pow(abs(x), p), axes or None, keepdim)
     return _safe_root(total, p)
+
+
+@op
+def _nonzeros(x):
+    """1 where x is not 0, else 0."""
+    return (x.data != 0).astype(x.dtype), (zero,)
 
 
 @op

@@ -108,7 +108,7 @@ def unflatten(input, dim, sizes):
 @function
 def squeeze(input, dim=None):
     """Without the dimensions of size 1 (among `dim`, if given).  As torch.squeeze."""
-    axes = axes_of("squeeze", input, dim) if dim is not None else range(input.ndim)
+    axes = range(input.ndim) if dim is None else () if dim == () else axes_of("squeeze", input, dim)
     return reshape(input, [n for i, n in enumerate(input.shape) if n != 1 or i not in axes])
 
 
@@ -199,6 +199,8 @@ def stack(tensors, dim=0):
 @op
 def narrow(input, dim, start, length):
     """The elements start .. start+length-1 along dim, without a copy.  As torch.narrow."""
+    if not isinstance(start, (int, np.integer)) and (start.ndim or start.dtype.kind not in "iu"):
+        raise TypeError(f"narrow: start must be an integer, or a tensor of one without dimensions, got {start!r:.60}")
     axis, start = one_axis("narrow", input, dim), int(start)
     n = input.shape[axis] if input.ndim else 0
     start += n if start < 0 else 0
@@ -286,6 +288,8 @@ def roll(input, shifts, dims=None):
     dims = dims if isinstance(dims, (tuple, list)) else (dims,)
     if len(dims) != len(shifts):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(dims)} dims")
+    if not input.ndim:
+        raise IndexError(f"roll: dims {dims} of a tensor without dimensions")
     return _roll(input, tuple(shifts), tuple(one_axis("roll", input, d) for d in dims))
 
 
