@@ -168,9 +168,9 @@ def test_recipe_is_a_copy():
 
 @pytest.mark.parametrize("name, rate", [("lenet", 0.1), ("bn_lenet", 0.1), ("resnet18_d2l", 0.01)])
 def test_the_books_recipes(name, rate):
-    assert recipe(name, "fashion-mnist", "book") == {
+    assert recipe(name, "fashion_mnist", "book") == {
         "optimizer": "sgd", "momentum": 0.0, "lr": rate, "batch_size": 128, "epochs": 10, "schedule": "constant",
-        "model": name, "data": "fashion-mnist"}
+        "model": name, "data": "fashion_mnist"}
 
 
 def test_recipe_that_is_none():
