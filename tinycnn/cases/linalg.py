@@ -18,6 +18,8 @@ CASES = [
     case("einsum", "i,j->ij", (2,), (3,)),
     case("einsum", "...i,...i->...", (2, 3), (2, 3)),
     case("einsum", "...ij,jk->...ik", (2, 2, 3), (3, 2)),
+    case("einsum", "nij,njk->nk", (2, 2, 3), (2, 3, 2)),
+    case("einsum", "...i,ij,j->...", (2, 3), (3, 2), (2,)),
     case("einsum", "ij,ij,j->i", (2, 3), (2, 3), (3,)),
     case("einsum", "ijk,k->i", (2, 3, 2), (2,)),
 ]

@@ -4,8 +4,6 @@ import numpy as np
 from . import Maker, apart, case, positive, unit
 
 _MASK = np.array([[True, False, True], [False, True, False]])
-_BETWEEN = np.array([-1.0, 0.0, 1.0])                                     # no input of `apart` is that close to integers
-_NOT_FINITE = np.array([[np.nan, np.inf, -np.inf], [1.5, -2.0, 0.0]])
 
 
 def away(*shape):
@@ -18,11 +16,20 @@ def uneven(*shape):
     return Maker("uneven", shape, lambda rng, s: rng.integers(-4, 4, s) + rng.uniform(0.52, 0.98, s) / 2)
 
 
+def not_finite(*shape):
+    """nan, inf and -inf, then normal numbers."""
+    def draw(rng, s):
+        x = rng.standard_normal(s)
+        x.reshape(-1)[:3] = np.nan, np.inf, -np.inf
+        return x
+    return Maker("not_finite", shape, draw)
+
+
 CASES = [
     *[case(name, (2, 3)) for name in ("exp", "expm1", "square", "sin", "cos", "tanh", "sigmoid", "erf", "neg")],
     *[case(name, positive(2, 3)) for name in ("log", "log2", "log10", "sqrt", "rsqrt")],
     *[case(name, ()) for name in ("exp", "sin", "square")],
-    *[case(name, (0, 3)) for name in ("exp", "abs", "clamp") if name != "clamp"],
+    *[case(name, (0, 3)) for name in ("exp", "abs")],
     case("log1p", unit(2, 3)),
     case("tan", unit(2, 3)),
     case("reciprocal", away(2, 3)),
@@ -33,14 +40,11 @@ CASES = [
     case("pow", 2.5, (2, 3)),
     case("pow", positive(2, 3), (3,)),
     case("pow", positive(3), (2, 1)),
-    case("maximum", apart(2, 3), np.array([0.25, -0.75, 1.0])),
-    case("minimum", apart(2, 3), np.array([0.25, -0.75, 1.0])),
     case("maximum", (2, 1), (3,)),
     case("minimum", (3,), (2, 3)),
     case("clamp", apart(4, 4), min=-0.25, max=0.25),
     case("clamp", apart(4, 4), min=-0.25),
     case("clamp", apart(4, 4), max=0.25),
-    case("clamp", apart(2, 3), _BETWEEN * 0.25, _BETWEEN * 0.25 + 0.2),
     case("clamp", (2, 3), (3,), (2, 1)),                                  # tensors as bounds, some crossed
     case("clip", apart(4, 4), min=-0.25, max=0.25),
     case("remainder", uneven(2, 3), 0.7),
@@ -63,12 +67,12 @@ CASES = [
     *[case(name, np.array([0, 1, 2, 0]), np.array([0, 3, 0, 1]), grads=0)
       for name in ("eq", "lt", "ge", "logical_and", "logical_or", "logical_xor")],
     case("logical_not", np.array([0, 1, 2]), grads=0),
-    *[case(name, _NOT_FINITE, grads=0) for name in ("isnan", "isinf", "isfinite")],
+    *[case(name, not_finite(2, 3), grads=0) for name in ("isnan", "isinf", "isfinite")],
     case("nan_to_num", (2, 3)),
-    case("nan_to_num", _NOT_FINITE, grads=0),
-    case("nan_to_num", _NOT_FINITE, grads=0, nan=2.0, posinf=5.0, neginf=-7.0),
+    case("nan_to_num", not_finite(2, 3), grads=0),
+    case("nan_to_num", not_finite(2, 3), grads=0, nan=2.0, posinf=5.0, neginf=-7.0),
     case("isclose", (2, 3), (2, 3), grads=0, rtol=0.5, atol=0.5),
-    case("isclose", _NOT_FINITE, _NOT_FINITE, grads=0, equal_nan=True),
+    case("isclose", not_finite(2, 3), not_finite(2, 3), grads=0, equal_nan=True),
     case("allclose", (2, 3), (2, 3), grads=0, atol=9.0),
     case("equal", (2, 3), (2, 3), grads=0),
 ]

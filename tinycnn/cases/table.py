@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 from time import perf_counter
 from typing import Any, Iterator, NamedTuple
 
-from ..autograd import OPS, Tensor
+from ..autograd import OPS, Tensor, grad
 from ..gradcheck import gradient_function, worst_error
 from ..methods import FUNCTIONS
 from . import Case, all_cases, build
@@ -73,5 +73,29 @@ def bound(row: Case, seed: int = 0, dtype: Any = "float64") -> tuple[Any, list[T
 
 
 def uncovered() -> set[str]:
-    """Ops without a row: there must be none."""
-    return set(OPS) - {row.op for row in all_cases()}
+    """Ops that no row has as its own, and none has in its graph or in that of its gradient: there must be none."""
+    rows = all_cases()
+    seen = {row.op for row in rows}
+    for row in rows:
+        if row.grads:
+            func, tensors = bound(row)
+            outputs = func(*tensors)
+            outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,))
+                       if isinstance(y, Tensor) and y.requires_grad]
+            gradients = grad(outputs, tensors, [Tensor(y.data * 0 + 1) for y in outputs], create_graph=True,
+                             allow_unused=True) if outputs else ()
+            seen |= _names([*outputs, *(g for g in gradients if g is not None)])
+    return set(OPS) - seen
+
+
+def _names(tensors: list[Tensor]) -> set[str]:
+    """The ops in the graph behind the tensors."""
+    stack, visited, names = list(tensors), set(), set()
+    while stack:
+        t = stack.pop()
+        if t is not None and id(t) not in visited:
+            visited.add(id(t))
+            if t._node is not None:
+                names.add(t._node.name)
+                stack += t._node.parents
+    return names
