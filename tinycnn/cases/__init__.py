@@ -6,8 +6,9 @@ line of `tinycnn gradcheck`.  Write a row as
 
     case("conv2d", (2, 3, 5, 5), (4, 3, 3, 3), (4,), padding=1)
 
-A positional tuple of ints is a standard-normal tensor of that shape (so sizes and dims go by keyword).  The makers below give tensors of other kinds; a list of
-tensors is a list argument (cat); None, numbers and integer arrays are passed on as they are.
+A positional tuple of ints is a standard-normal tensor of that shape (so sizes and dims go by keyword).  The makers
+below give tensors of other kinds; a list of tensors is a list argument (cat); None, numbers and integer arrays are
+passed on as they are.
 """
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-FAMILIES = ("basic", "math", "reduce", "shape", "index", "linalg", "conv", "pool", "norm", "activation", "loss", "image")
+FAMILIES = ("basic", "math", "reduce", "shape", "index", "linalg", "conv", "pool", "norm", "activation", "loss",
+            "image")
 
 
 class Case(NamedTuple):
@@ -58,7 +60,7 @@ def unit(*shape: int) -> Maker:
 
 
 def apart(*shape: int) -> Maker:
-    """Values all different by at least 0.03 and none near an integer or half: no ties, no kinks for max, abs, relu, floor."""
+    """Values different by at least 0.03, none near an integer or half: no ties or kinks for max, abs, relu, floor."""
     def draw(rng, s):
         n = prod(s)
         steps = (np.arange(n) - n // 2 + 0.5) * 0.0625

@@ -22,4 +22,16 @@ CASES = [
     case("einsum", "...i,ij,j->...", (2, 3), (3, 2), (2,)),
     case("einsum", "ij,ij,j->i", (2, 3), (2, 3), (3,)),
     case("einsum", "ijk,k->i", (2, 3, 2), (2,)),
+    case("tril", (3, 4)),
+    case("tril", (2, 3, 3), diagonal=-1),
+    case("triu", (4, 3)),
+    case("triu", (2, 2, 3), diagonal=1),
+    case("diagonal", (3, 4)),
+    case("diagonal", (3, 4), offset=1),
+    case("diagonal", (2, 4, 3), offset=-2, dim1=1, dim2=-1),
+    case("diagonal", (2, 3), offset=5),                                   # beyond the matrix: nothing
+    case("diag", (3,)),
+    case("diag", (3,), diagonal=-1),
+    case("diag", (3, 4), diagonal=1),
+    case("trace", (3, 4)),
 ]

@@ -1,4 +1,4 @@
-"""Rows of ops/reduce.py."""
+"""Rows of ops/reduce.py and ops/order.py."""
 import numpy as np
 
 from . import Maker, apart, case, positive

@@ -2,6 +2,7 @@
 from . import (
     activation,
     basic,
+    compare,
     conv,
     creation,
     dropout,
@@ -14,6 +15,7 @@ from . import (
     margin,
     math,
     norm,
+    order,
     pool,
     reduce,
     shape,

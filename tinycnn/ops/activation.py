@@ -20,7 +20,7 @@ from .math import abs, erf, exp, sigmoid, tanh
 def scaled_outside(x, mask, factor):
     """x where mask, factor * x elsewhere (0 there for factor 0, even if x is infinite or nan)."""
     xp, a = array_module(x.data), x.data
-    y = a * a.dtype.type(factor) if factor else xp.zeros_like(a)          # in a's memory order, which where() would lose
+    y = a * a.dtype.type(factor) if factor else xp.zeros_like(a)          # in a's memory order; where() would lose it
     xp.copyto(y, a, where=mask.data)
     return y, (lambda g: scaled_outside(g, mask, factor),)
 

@@ -1,7 +1,9 @@
-"""What the convolution and pooling functions do with their arguments before any computing: sizes, images, dtypes."""
+"""What functions do with their arguments before any computing: dims, sizes, images, dtypes."""
 from __future__ import annotations
 
 from numbers import Integral
+
+import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Window, window
@@ -11,6 +13,43 @@ from .basic import reshape
 def as_tensor(t):
     """Arrays as Tensors; Tensors and None as they are."""
     return t if t is None or isinstance(t, Tensor) else Tensor(t)
+
+
+def all_tensors(name, *values):
+    """The values themselves.  Raises TypeError unless all are tensors."""
+    for v in values:
+        if not isinstance(v, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(v).__name__}: {v!r:.60}")
+    return values
+
+
+def axes_of(name, x, dim):
+    """dim (int, several, or None for all) -> a tuple of non-negative ints.  Raises IndexError, ValueError."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not len(dim)):
+        return tuple(range(x.ndim))
+    dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+    n = max(x.ndim, 1)
+    for d in dims:
+        if not -n <= d < n:
+            raise IndexError(f"{name}: dim {d} is out of range for shape {x.shape}: expected {-n} to {n - 1}")
+    axes = tuple(int(d) % n for d in dims)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name}: dim {dim} names a dimension twice")
+    return axes if x.ndim else ()
+
+
+def one_axis(name, x, dim):
+    """One dim -> a non-negative int."""
+    if not isinstance(dim, (int, np.integer)):
+        raise TypeError(f"{name}: dim must be one int, got {dim!r}")
+    axes = axes_of(name, x, int(dim))
+    return axes[0] if axes else 0
+
+
+def sizes_of(args):
+    """f(2, 3), f((2, 3)) and f([2, 3]) alike -> (2, 3)."""
+    sizes = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+    return tuple(int(n) for n in sizes)
 
 
 def sizes(name, what, v, dims, fill):

@@ -23,7 +23,7 @@ def operands(name, x, y):
     if not hasattr(x, "dtype") and not hasattr(y, "dtype"):
         raise TypeError(f"{name}: at least one operand must be a tensor, got {x!r} and {y!r}")
     if not hasattr(x, "dtype") or not hasattr(y, "dtype"):
-        return x, y
+        return _with_float(x, y), _with_float(y, x)
     if x.dtype != y.dtype:
         dtype = result_dtype(x, y)
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
@@ -41,14 +41,20 @@ def _number_or_array(name, v):
     raise TypeError(f"{name}: expected tensors, arrays or numbers, got {type(v).__name__}: {v!r:.60}")
 
 
-def result_dtype(x, y):
-    """torch's promotion of two arrays: kind first (bool < int < float), then those with dimensions, then width."""
-    ranks = [("b", "ui", "f").index(next(k for k in ("b", "ui", "f") if a.dtype.kind in k)) for a in (x, y)]
-    if ranks[0] != ranks[1]:
-        return (x, y)[ranks[1] > ranks[0]].dtype
-    if (x.ndim == 0) != (y.ndim == 0):
-        return (x if x.ndim else y).dtype
-    return np.promote_types(x.dtype, y.dtype)
+def _with_float(v, other):
+    """v; an array of integers that meets a Python float as float32, where NumPy alone would make it float64."""
+    return v.astype(_DEFAULT_FLOAT) if isinstance(other, float) and hasattr(v, "dtype") and v.dtype.kind != "f" else v
+
+
+def result_dtype(*arrays):
+    """torch's promotion of arrays: kind first (bool < int < float), then those with dimensions, then width."""
+    highest = max(map(_kind, arrays))
+    decisive = [a for a in arrays if _kind(a) == highest]
+    return np.result_type(*[a.dtype for a in decisive if a.ndim] or [a.dtype for a in decisive])
+
+
+def _kind(a):
+    return {"b": 0, "u": 1, "i": 1, "f": 2}[a.dtype.kind]
 
 
 def check_broadcast(name, x, y):
@@ -155,7 +161,7 @@ def div(input, other, rounding_mode=None):
         return quotient(input, other)
     if rounding_mode not in ("trunc", "floor"):
         raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
-    return FUNCTIONS["floor_divide"](input, other) if rounding_mode == "floor" else FUNCTIONS["_truncated"](input, other)
+    return FUNCTIONS["floor_divide" if rounding_mode == "floor" else "_truncated"](input, other)
 
 
 @op

@@ -7,7 +7,7 @@ from .. import random
 from ..autograd import Tensor, as_array
 from ..backend import array_module, device_of, module_of, to_device
 from ..methods import function
-from .shape import sizes_of
+from .arguments import sizes_of
 
 
 def _made(array, dtype, device, requires_grad):

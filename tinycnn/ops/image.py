@@ -83,8 +83,8 @@ def _border_positions(shape, axis, before, after, mode):
     n = shape[axis]
     widest = {"reflect": n - 1, "replicate": max(before, after) if n else 0, "circular": n}[mode]
     if max(before, after) > widest:
-        raise ValueError(f"pad: a {mode} border of {max(before, after)} does not fit dimension {axis} of shape {shape}: "
-                         f"at most {widest}")
+        raise ValueError(f"pad: a {mode} border of {max(before, after)} does not fit dimension {axis} of shape "
+                         f"{shape}: at most {widest}")
     at = np.arange(-before, n + after)
     if mode == "reflect":
         at = np.abs(at)
@@ -110,11 +110,11 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     if dims < 1:
         raise ValueError(f"interpolate: expected (N, C, sizes...), got shape {input.shape}")
     if antialias:
-        raise NotImplementedError("interpolate: antialias is not offered; data.transforms.Resize filters as Pillow does")
+        raise NotImplementedError("interpolate: antialias is not offered; data.transforms.Resize filters as Pillow")
     expected = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
     if mode not in ("nearest", "nearest-exact", "area", *expected) or expected.get(mode, dims) != dims:
-        raise ValueError(f"interpolate: mode {mode!r} does not fit shape {input.shape}: nearest, nearest-exact and area "
-                         "fit all, linear needs 3 dimensions, bilinear and bicubic 4, trilinear 5")
+        raise ValueError(f"interpolate: mode {mode!r} does not fit shape {input.shape}: nearest, nearest-exact and "
+                         "area fit all, linear needs 3 dimensions, bilinear and bicubic 4, trilinear 5")
     if align_corners is not None and mode not in expected:
         raise ValueError(f"interpolate: align_corners has no meaning for mode {mode!r}")
     sizes, ratios = _target("interpolate", input.shape[2:], size, scale_factor, recompute_scale_factor)

@@ -12,9 +12,9 @@ import numpy as np
 from ..autograd import Tensor, op
 from ..backend import array_module
 from ..methods import FUNCTIONS, function
+from .arguments import one_axis
 from .basic import reshape, to_dtype
-from .math import _select
-from .reduce import one_axis
+from .math import select_by
 
 
 class _Index:
@@ -150,13 +150,13 @@ def scatter(input, dim, index, src):
     hit = np.zeros(input.shape, bool)
     hit[grid.parts] = True
     if isinstance(src, (int, float)):
-        return _select(float(src) if input.dtype.kind == "f" else src, input, Tensor(hit))
+        return select_by(float(src) if input.dtype.kind == "f" else src, input, Tensor(hit))
     # Of positions written more than once the last one wins, and alone receives the gradient.
     winner = np.full(input.shape, -1, np.int64)
     winner[grid.parts] = np.arange(at.size).reshape(at.shape)
     part = reshape(getitem(src, tuple(slice(0, k) for k in at.shape)), (-1,))
     written = reshape(getitem(part, np.maximum(winner, 0).reshape(-1)), input.shape)
-    return _select(written, input, Tensor(hit))
+    return select_by(written, input, Tensor(hit))
 
 
 # ---------------------------------------------------------------------------------------- by a mask
@@ -176,7 +176,7 @@ def masked_fill(input, mask, value):
         if value.ndim:
             raise ValueError(f"masked_fill: value must have no dimensions, got shape {value.shape}")
         value = to_dtype(value, input.dtype)
-    return _select(value, input, Tensor(m))
+    return select_by(value, input, Tensor(m))
 
 
 @function

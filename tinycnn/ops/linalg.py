@@ -1,12 +1,18 @@
-"""Products of vectors and matrices under torch's names; all end in `matmul`."""
+"""Matrices: products under torch's names, which all end in `matmul`, triangles and diagonals."""
 from __future__ import annotations
 
 import string
 
-from ..autograd import Tensor
-from ..methods import function
+import numpy as np
+
+from ..autograd import Tensor, op
+from ..backend import array_module
+from ..methods import FUNCTIONS, function
+from .arguments import as_tensor, one_axis
 from .basic import matmul, mul, permute, reshape
+from .index import getitem, scatter_add
 from .reduce import sum
+from .shape import expand, movedim
 
 
 def _expect(name, *pairs):
@@ -117,7 +123,6 @@ def _sizes(equation, terms, operands):
 
 def _diagonals(t, term):
     """Letters an operand has twice replaced by its diagonal."""
-    from .shape import diagonal
     letters = list(term)
     for c in dict.fromkeys(term):
         while letters.count(c) > 1:
@@ -130,7 +135,6 @@ def _diagonals(t, term):
 
 def _contract(x, xs, y, ys, later, sizes):
     """The product of two operands, summed over the letters nobody needs later: one batched matrix product."""
-    from .shape import expand
     x, xs = _sum_alone(x, xs, set(ys) | later)
     y, ys = _sum_alone(y, ys, set(xs) | later)
     batch = [c for c in xs if c in ys and c in later]
@@ -140,7 +144,7 @@ def _contract(x, xs, y, ys, later, sizes):
     def arranged(t, letters, *groups):
         order = [c for group in groups for c in group]
         t = permute(t, [letters.index(c) for c in order]) if order else t
-        t = expand(t, *[sizes[c] if c in batch + inner else n for c, n in zip(order, t.shape)])
+        t = expand(t, [sizes[c] if c in batch + inner else n for c, n in zip(order, t.shape)])
         return reshape(t, [_volume(group, sizes) for group in groups])
     product = matmul(arranged(x, xs, batch, rows, inner), arranged(y, ys, batch, inner, columns))
     letters = [*batch, *rows, *columns]
@@ -157,3 +161,58 @@ def _volume(letters, sizes):
     for c in letters:
         n *= sizes[c]
     return n
+
+
+# ---------------------------------------------------------------------------------------- triangles and diagonals
+
+@op
+def tril(input, diagonal=0):
+    """The lower triangle of matrices (..., A, B), zeros above `diagonal`.  As torch.tril."""
+    _check_matrix("tril", input)
+    return array_module(input.data).tril(input.data, diagonal), (lambda g: tril(g, diagonal),)
+
+
+@op
+def triu(input, diagonal=0):
+    """The upper triangle of matrices (..., A, B), zeros below `diagonal`.  As torch.triu."""
+    _check_matrix("triu", input)
+    return array_module(input.data).triu(input.data, diagonal), (lambda g: triu(g, diagonal),)
+
+
+def _check_matrix(name, x):
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected at least 2 dimensions, got shape {x.shape}")
+
+
+@function
+def diagonal(input, offset=0, dim1=0, dim2=1):
+    """The elements at (i, i + offset) of two dimensions, as a new last dimension.  As torch.diagonal."""
+    a, b = one_axis("diagonal", input, dim1), one_axis("diagonal", input, dim2)
+    if a == b:
+        raise ValueError(f"diagonal: dim1 and dim2 are the same, {dim1}")
+    moved = movedim(input, (a, b), (input.ndim - 2, input.ndim - 1))
+    A, B = moved.shape[-2:]
+    n = max(0, min(A + min(offset, 0), B - max(offset, 0)))
+    i = np.arange(n)
+    return getitem(moved, (..., i + max(-offset, 0), i + max(offset, 0)))
+
+
+@function
+def diag(input, diagonal=0):
+    """A vector as the diagonal of a matrix, or the diagonal of a matrix.  As torch.diag."""
+    input, offset = as_tensor(input), diagonal
+    if input.ndim == 2:
+        return FUNCTIONS["diagonal"](input, offset)
+    if input.ndim != 1:
+        raise ValueError(f"diag: expected 1 or 2 dimensions, got shape {input.shape}")
+    n = input.shape[0] + abs(offset)
+    i = np.arange(input.shape[0])
+    flat = (i + max(-offset, 0)) * n + i + max(offset, 0)
+    zeros = Tensor(array_module(input.data).zeros(n * n, input.dtype))
+    return reshape(scatter_add(zeros, 0, flat, input), (n, n))
+
+
+@function
+def trace(input):
+    """The sum of a matrix's diagonal.  As torch.trace."""
+    return sum(diagonal(input))

@@ -13,6 +13,7 @@ import numpy as np
 from ..autograd import Tensor, op
 from ..backend import array_module, kernels
 from ..methods import FUNCTIONS, function
+from .arguments import all_tensors
 from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to
 
 
@@ -195,26 +196,18 @@ def round(input, decimals=0):
 @op
 def maximum(input, other):
     """The larger of the two, elementwise; nan if either is.  As torch.maximum."""
-    x, y = operands("maximum", *_tensors("maximum", input, other))
-    return array_module(_array_of(x, y)).maximum(x, y), _shared(input, other, lambda a, b: a > b)
+    x, y = operands("maximum", *all_tensors("maximum", input, other))
+    return array_module(array_of(x, y)).maximum(x, y), _shared(input, other, lambda a, b: a > b)
 
 
 @op
 def minimum(input, other):
     """The smaller of the two, elementwise; nan if either is.  As torch.minimum."""
-    x, y = operands("minimum", *_tensors("minimum", input, other))
-    return array_module(_array_of(x, y)).minimum(x, y), _shared(input, other, lambda a, b: a < b)
+    x, y = operands("minimum", *all_tensors("minimum", input, other))
+    return array_module(array_of(x, y)).minimum(x, y), _shared(input, other, lambda a, b: a < b)
 
 
-def _tensors(name, *values):
-    """The values themselves.  Raises TypeError unless all are tensors."""
-    for v in values:
-        if not isinstance(v, Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(v).__name__}: {v!r:.60}")
-    return values
-
-
-def _array_of(x, y):
+def array_of(x, y):
     return x if hasattr(x, "dtype") else y
 
 
@@ -286,8 +279,8 @@ def floor_divide(input, other):
 def _truncated(input, other):
     """input / other towards zero; its gradient is zero."""
     x, y = operands("div", input, other)
-    whole = array_module(_array_of(x, y)).trunc(x / y)
-    dtype = _array_of(x, y).dtype
+    whole = array_module(array_of(x, y)).trunc(x / y)
+    dtype = array_of(x, y).dtype
     return whole.astype(dtype), (lambda g: zero(sum_to(g, shape_of(input))), lambda g: zero(sum_to(g, shape_of(other))))
 
 
@@ -300,13 +293,13 @@ def lerp(input, end, weight):
 # ---------------------------------------------------------------------------------------- selection
 
 @op
-def _select(input, other, condition):
+def select_by(input, other, condition):
     """input where the boolean tensor `condition` holds, other elsewhere."""
     x, y = operands("where", input, other)
     a, b = shape_of(input), shape_of(other)
     return array_module(condition.data).where(condition.data, x, y), (
-        lambda g: sum_to(_select(g, 0.0, condition), a),
-        lambda g: sum_to(_select(0.0, g, condition), b))
+        lambda g: sum_to(select_by(g, 0.0, condition), a),
+        lambda g: sum_to(select_by(0.0, g, condition), b))
 
 
 @function
@@ -322,66 +315,7 @@ def where(condition, input=None, other=None):
         raise TypeError(f"where: the condition must be boolean, got {condition.dtype}: compare, e.g. x > 0")
     if not any(hasattr(v, "dtype") for v in (input, other)):
         input = Tensor(input)                        # two Python numbers: the result has the dtype of a tensor of them
-    return _select(input, other, condition if condition.dtype == np.bool_ else Tensor(condition.data.astype(bool)))
-
-
-# ---------------------------------------------------------------------------------------- comparisons
-
-def _comparison(name, compare):
-    def call(input, other):
-        x, y = operands(name, *_tensors(name, input), other)
-        return compare(x, y), None
-    call.__name__ = call.__qualname__ = name
-    call.__module__ = __name__
-    call.__doc__ = f"Elementwise comparison, booleans.  As torch.{name}."
-    return op(call)
-
-
-eq = _comparison("eq", lambda x, y: x == y)
-ne = _comparison("ne", lambda x, y: x != y)
-lt = _comparison("lt", lambda x, y: x < y)
-le = _comparison("le", lambda x, y: x <= y)
-gt = _comparison("gt", lambda x, y: x > y)
-ge = _comparison("ge", lambda x, y: x >= y)
-
-
-def _logical(name, combine):
-    def call(input, other):
-        x, y = (v.data if isinstance(v, Tensor) else v for v in (input, other))
-        return combine(array_module(_array_of(x, y)))(x, y), None
-    call.__name__ = call.__qualname__ = name
-    call.__module__ = __name__
-    call.__doc__ = f"Elementwise, nonzero counts as true.  As torch.{name}."
-    return op(call)
-
-
-logical_and = _logical("logical_and", lambda xp: xp.logical_and)
-logical_or = _logical("logical_or", lambda xp: xp.logical_or)
-logical_xor = _logical("logical_xor", lambda xp: xp.logical_xor)
-
-
-@op
-def logical_not(input):
-    """True where input is zero.  As torch.logical_not."""
-    return array_module(input.data).logical_not(input.data), None
-
-
-@op
-def isnan(input):
-    """True where input is nan.  As torch.isnan."""
-    return array_module(input.data).isnan(input.data), None
-
-
-@op
-def isinf(input):
-    """True where input is inf or -inf.  As torch.isinf."""
-    return array_module(input.data).isinf(input.data), None
-
-
-@op
-def isfinite(input):
-    """True where input is neither inf nor nan.  As torch.isfinite."""
-    return array_module(input.data).isfinite(input.data), None
+    return select_by(input, other, condition if condition.dtype == np.bool_ else Tensor(condition.data.astype(bool)))
 
 
 @op
@@ -389,26 +323,7 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     """nan, inf and -inf replaced by numbers (by default 0 and the largest and smallest).  As torch.nan_to_num."""
     x, xp = input.data, array_module(input.data)
     y = xp.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
-    return y, (lambda g: _select(g, 0.0, Tensor(xp.isfinite(x))),)
-
-
-@op
-def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
-    """|input - other| <= atol + rtol * |other|.  As torch.isclose."""
-    x, y = operands("isclose", input, other)
-    return array_module(x).isclose(x, y, rtol, atol, equal_nan), None
-
-
-@function
-def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
-    """Whether isclose holds everywhere; a Python bool.  As torch.allclose."""
-    return bool(isclose(input, other, rtol, atol, equal_nan).data.all())
-
-
-@function
-def equal(input, other):
-    """Whether both have the same shape and elements; a Python bool.  As torch.equal."""
-    return input.shape == other.shape and bool((input.data == other.data).all())
+    return y, (lambda g: select_by(g, 0.0, Tensor(xp.isfinite(input.data))),)
 
 
 for _alias, _of in (("subtract", sub), ("multiply", mul), ("divide", div)):

@@ -2,48 +2,16 @@
 from __future__ import annotations
 
 from math import prod as _product
-from typing import NamedTuple
 
 import numpy as np
 
 from ..autograd import Tensor, op
 from ..backend import array_module
 from ..methods import function
-from .basic import add, broadcast_to, div, mul, reshape, sub, sum_to
-from .math import _select, abs, exp, floating, log, pow, sign, sqrt, zero
-
-
-class ValuesIndices(NamedTuple):
-    """What max, min, sort and topk along a dimension return."""
-    values: Tensor
-    indices: Tensor
-
-
-def axes_of(name, x, dim):
-    """dim (int, several, or None for all) -> a tuple of non-negative ints.  Raises IndexError, ValueError."""
-    if dim is None or (isinstance(dim, (tuple, list)) and not len(dim)):
-        return tuple(range(x.ndim))
-    dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
-    n = max_(x.ndim, 1)
-    for d in dims:
-        if not -n <= d < n:
-            raise IndexError(f"{name}: dim {d} is out of range for shape {x.shape}: expected {-n} to {n - 1}")
-    axes = tuple(int(d) % n for d in dims)
-    if len(set(axes)) != len(axes):
-        raise ValueError(f"{name}: dim {dim} names a dimension twice")
-    return axes if x.ndim else ()
-
-
-def max_(a, b):
-    return a if a > b else b
-
-
-def one_axis(name, x, dim):
-    """One dim -> a non-negative int."""
-    if not isinstance(dim, (int, np.integer)):
-        raise TypeError(f"{name}: dim must be one int, got {dim!r}")
-    axes = axes_of(name, x, int(dim))
-    return axes[0] if axes else 0
+from .arguments import as_tensor, axes_of, one_axis
+from .basic import add, broadcast_to, div, mul, reshape, sub, to_dtype
+from .math import abs, exp, floating, log, pow, select_by, zero
+from .shape import cat, expand, flip, movedim, narrow, unsqueeze
 
 
 def _kept(shape, axes):
@@ -51,7 +19,7 @@ def _kept(shape, axes):
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
-def _spread(t, shape, axes):
+def spread(t, shape, axes):
     """A reduced tensor over the whole shape again."""
     return broadcast_to(reshape(t, _kept(shape, axes)), shape)
 
@@ -68,7 +36,7 @@ def sum(input, dim=None, keepdim=False, dtype=None):
     x, axes = _cast(input.data, dtype), axes_of("sum", input, dim)
     x = x.astype(np.int64) if x.dtype.kind in "bui" else x
     shape = input.shape
-    return x.sum(axes, keepdims=keepdim), (lambda g: _spread(g, shape, axes),)
+    return x.sum(axes, keepdims=keepdim), (lambda g: spread(g, shape, axes),)
 
 
 @function
@@ -86,12 +54,11 @@ def prod(input, dim=None, keepdim=False, dtype=None):
     x, axes = _cast(input.data, dtype), axes_of("prod", input, dim)
     x = x.astype(np.int64) if x.dtype.kind in "bui" else x
     return x.prod(axes, keepdims=keepdim), (
-        lambda g: mul(_spread(g, input.shape, axes), _product_of_others(input, axes)),)
+        lambda g: mul(spread(g, input.shape, axes), _product_of_others(input, axes)),)
 
 
 def _product_of_others(x, axes):
     """At each element, the product of all others along the axes: of those before it and those after it."""
-    from .shape import flip, movedim
     order = [i for i in range(x.ndim) if i not in axes]
     moved = movedim(x, axes, tuple(range(len(order), x.ndim)))
     lead = moved.shape[:len(order)]
@@ -103,14 +70,9 @@ def _product_of_others(x, axes):
 
 def _exclusive_products(rows):
     """(..., n): at k the product of elements 0 .. k-1."""
-    from .shape import cat, narrow
     n = rows.shape[-1]
-    ones = Tensor(array_module(rows.data).ones((*rows.shape[:-1], min_(n, 1)), rows.dtype))
-    return cumprod(cat([ones, narrow(rows, -1, 0, max_(n - 1, 0))], -1), -1)
-
-
-def min_(a, b):
-    return a if a < b else b
+    ones = Tensor(array_module(rows.data).ones((*rows.shape[:-1], min(n, 1)), rows.dtype))
+    return cumprod(cat([ones, narrow(rows, -1, 0, max(n - 1, 0))], -1), -1)
 
 
 @function
@@ -127,7 +89,7 @@ def var(input, dim=None, correction=1, keepdim=False, unbiased=None):
     n = _product([input.shape[a] for a in axes])
     centred = sub(input, mean(input, axes or None, True)) if input.ndim else sub(input, input)
     total = sum(mul(centred, centred), axes or None, keepdim)
-    return div(total, float(max_(0, n - correction)))
+    return div(total, float(max(0, n - correction)))
 
 
 @function
@@ -141,12 +103,13 @@ def std(input, dim=None, correction=1, keepdim=False, unbiased=None):
 def _safe_sqrt(v):
     """sqrt whose gradient is 0 where v is 0, as torch's std has it."""
     return array_module(v.data).sqrt(v.data), (
-        lambda g, y: _select(div(g, mul(y, 2)), 0.0, Tensor(y.data != 0)),)
+        lambda g, y: select_by(div(g, mul(y, 2)), 0.0, Tensor(y.data != 0)),)
 
 
 @function
 def logsumexp(input, dim, keepdim=False):
     """log(sum(exp(input))) without overflow.  As torch.logsumexp."""
+    input = as_tensor(input)
     axes, xp = axes_of("logsumexp", input, dim), array_module(input.data)
     x = floating(input)
     top = x.max(axes, keepdims=True, initial=-np.inf) if input.ndim else x
@@ -161,13 +124,13 @@ def _extreme(name, largest):
     def call(input, dim=None, keepdim=False):
         x, axes = input.data, axes_of(name, input, dim)
         if not _product([x.shape[a] for a in axes]):
-            raise ValueError(f"{name}: nothing to take the {'largest' if largest else 'smallest'} of in shape {x.shape}")
+            raise ValueError(f"{name}: no {'largest' if largest else 'smallest'} element in shape {x.shape}, dim {dim}")
         y = (x.max if largest else x.min)(axes, keepdims=keepdim) if axes else x
 
         def shared(g, y):
-            hits = (x == _spread(y.detach(), input.shape, axes).data).astype(g.dtype)
+            hits = (x == spread(y.detach(), input.shape, axes).data).astype(g.dtype)
             count = hits.sum(axes, keepdims=True) if axes else hits
-            return mul(_spread(g, input.shape, axes), Tensor(hits / count))
+            return mul(spread(g, input.shape, axes), Tensor(hits / count))
         return y, (shared,)
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__
@@ -179,57 +142,6 @@ def _extreme(name, largest):
 amax, amin = _extreme("amax", True), _extreme("amin", False)
 
 
-def _arg_extreme(name, largest):
-    def call(input, dim=None, keepdim=False):
-        if not isinstance(input, Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {input.__class__.__name__}")
-        x = input.data
-        if not x.size:
-            raise ValueError(f"{name}: no elements in shape {x.shape}")
-        pick = x.argmax if largest else x.argmin
-        if dim is None:
-            at = np.int64(pick())
-            return (at.reshape((1,) * x.ndim) if keepdim else at), None
-        axis = one_axis(name, input, dim)
-        if not x.ndim:
-            return np.int64(0), None
-        return pick(axis, keepdims=keepdim), None
-    call.__name__ = call.__qualname__ = name
-    call.__module__ = __name__
-    call.__doc__ = (f"The index of the first {'largest' if largest else 'smallest'} element, int64; of the flattened "
-                    f"tensor if dim is None.\n\n    As torch.{name}.\n    ")
-    return op(call)
-
-
-argmax, argmin = _arg_extreme("argmax", True), _arg_extreme("argmin", False)
-
-
-def _max_or_min(name, whole, arg, elementwise):
-    def call(input, dim=None, keepdim=False):
-        from .index import take_along_dim
-        from .math import maximum, minimum
-        if isinstance(dim, Tensor) or hasattr(dim, "dtype"):
-            return (maximum if elementwise == "maximum" else minimum)(input, dim)
-        if dim is None:
-            return whole(input)
-        at = arg(input, dim, True)
-        values = take_along_dim(input, at, dim) if input.ndim else input
-        if keepdim or not input.ndim:
-            return ValuesIndices(values, at)
-        axis = one_axis(name, input, dim)
-        shape = input.shape[:axis] + input.shape[axis + 1:]
-        return ValuesIndices(reshape(values, shape), reshape(at, shape))
-    call.__name__ = call.__qualname__ = name
-    call.__module__ = __name__
-    call.__doc__ = (f"The {name} of all elements; along dim as (values, indices); of two tensors elementwise.\n\n"
-                    f"    As torch.{name}.\n    ")
-    return function(call)
-
-
-max = _max_or_min("max", amax, argmax, "maximum")
-min = _max_or_min("min", amin, argmin, "minimum")
-
-
 # ---------------------------------------------------------------------------------------- norms, running sums, tests
 
 @function
@@ -238,7 +150,6 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
 
     As torch.norm; the gradient at a norm of 0 is 0.
     """
-    from .basic import to_dtype
     x = input if dtype is None else to_dtype(input, dtype)
     axes = axes_of("norm", x, dim)
     p = 2 if p in ("fro", None) else p
@@ -266,7 +177,7 @@ def _nonzeros(x):
 def _safe_root(v, p):
     """v ** (1/p) whose gradient is 0 where v is 0."""
     return v.data ** (1 / p), (
-        lambda g, y: _select(mul(g, div(y, mul(v, p))), 0.0, Tensor(v.data != 0)),)
+        lambda g, y: select_by(mul(g, div(y, mul(v, p))), 0.0, Tensor(v.data != 0)),)
 
 
 @op
@@ -278,7 +189,6 @@ def cumsum(input, dim, dtype=None):
 
 
 def _reversed_cumsum(g, axis):
-    from .shape import flip
     return flip(cumsum(flip(g, (axis,)), axis), (axis,)) if g.ndim else g
 
 
@@ -292,20 +202,14 @@ def cumprod(input, dim, dtype=None):
 
 def _cumprod_vjp(g, x, axis):
     """sum over k >= i of g_k times the product of x_0 .. x_k without x_i, by an (n, n) table of products."""
-    from .shape import expand, movedim, unsqueeze
     n = x.shape[axis]
     rows = movedim(x, axis, -1)                                           # (..., n)
     eye = Tensor(np.eye(n, dtype=bool))
     table = expand(unsqueeze(rows, -2), (*rows.shape[:-1], n, n))         # row i: x with x_i replaced by 1
-    table = cumprod_rows(_select(1.0, table, eye))
+    table = cumprod(select_by(1.0, table, eye), -1)
     later = Tensor(np.triu(np.ones((n, n), x.dtype)))                     # k >= i
     out = sum(mul(mul(table, later), unsqueeze(movedim(g, axis, -1), -2)), -1)
     return movedim(out, -1, axis)
-
-
-def cumprod_rows(x):
-    """Running products along the last dimension."""
-    return cumprod(x, -1)
 
 
 @op
@@ -326,32 +230,3 @@ def count_nonzero(input, dim=None):
     return np.asarray((input.data != 0).sum(axes_of("count_nonzero", input, dim)), np.int64), None
 
 
-@function
-def sort(input, dim=-1, descending=False, stable=False):
-    """The elements in order along dim, and where they were: (values, indices).  As torch.sort."""
-    from .index import take_along_dim
-    at = argsort(input, dim, descending, stable)
-    return ValuesIndices(take_along_dim(input, at, dim) if input.ndim else input, at)
-
-
-@op
-def argsort(input, dim=-1, descending=False, stable=False):
-    """The indices that sort along dim, int64; equals keep their order.  As torch.argsort."""
-    x, axis = input.data, one_axis("argsort", input, dim)
-    if not x.ndim:
-        return np.int64(0), None
-    if not descending:
-        return x.argsort(axis, kind="stable"), None
-    backwards = array_module(x).flip(x, axis).argsort(axis, kind="stable")
-    return x.shape[axis] - 1 - array_module(x).flip(backwards, axis), None
-
-
-@function
-def topk(input, k, dim=-1, largest=True, sorted=True):
-    """The k largest (or smallest) along dim, in order: (values, indices).  As torch.topk."""
-    from .shape import narrow
-    axis = one_axis("topk", input, dim)
-    if not 0 <= k <= (input.shape[axis] if input.ndim else 1):
-        raise ValueError(f"topk: k={k} is not in 0..{input.shape[axis] if input.ndim else 1}, the size of dim {dim}")
-    values, at = sort(input, dim, largest)
-    return ValuesIndices(narrow(values, axis, 0, k), narrow(at, axis, 0, k)) if input.ndim else ValuesIndices(values, at)

@@ -8,23 +8,8 @@ import numpy as np
 from ..autograd import Tensor, op
 from ..backend import array_module
 from ..methods import FUNCTIONS, function
-from .basic import broadcast_to, permute, reshape, to_dtype
-from .reduce import axes_of, one_axis, sum
-
-
-def sizes_of(args):
-    """f(2, 3), f((2, 3)) and f([2, 3]) alike -> (2, 3)."""
-    sizes = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
-    return tuple(int(n) for n in sizes)
-
-
-# Tensor.reshape(2, 3), .permute(1, 0) ... take sizes one by one too; the functions of torch take a tuple.
-
-def _variadic(name, f, parameter):
-    def call(input, *args, **kwargs):
-        return f(input, kwargs.pop(parameter) if parameter in kwargs else sizes_of(args), **kwargs)
-    call.__name__, call.__doc__ = name, f.__doc__
-    return call
+from .arguments import axes_of, one_axis, sizes_of
+from .basic import broadcast_to, permute, reshape, result_dtype, to_dtype
 
 
 @function
@@ -123,9 +108,9 @@ def unsqueeze(input, dim):
 
 
 @function
-def expand(input, *size):
+def expand(input, size):
     """input repeated along dimensions of size 1, without a copy; -1 keeps a size.  As torch.Tensor.expand."""
-    size = sizes_of(size)
+    size = tuple(size)
     lead = len(size) - input.ndim
     kept = [input.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(size)]
     if lead < 0 or -1 in kept:
@@ -175,15 +160,17 @@ def cat(tensors, dim=0):
     tensors = [v if isinstance(v, Tensor) else Tensor(v) for v in tensors]
     if not tensors:
         raise ValueError("cat: expected a list of at least one tensor")
-    kept = [v for v in tensors if v.shape != (0,)] or tensors[:1]         # torch skips tensors of shape (0,)
-    axis = one_axis("cat", kept[0], dim)
-    for v in kept:
-        a, b = list(kept[0].shape), list(v.shape)
-        if len(a) != len(b) or not a or a[:axis] + a[axis + 1:] != b[:axis] + b[axis + 1:]:
-            raise ValueError(f"cat: shapes {kept[0].shape} and {v.shape} do not fit along dim {dim}: all other sizes "
+    first = next((v for v in tensors if v.shape != (0,)), tensors[0])
+    axis = one_axis("cat", first, dim)
+    others = first.shape[:axis], first.shape[axis + 1:]
+    nothing = (*others[0], 0, *others[1])                                 # as which torch takes a tensor of shape (0,)
+    tensors = [reshape(v, nothing) if v.shape == (0,) and first.ndim else v for v in tensors]
+    for v in tensors:
+        if v.ndim != first.ndim or not v.ndim or (v.shape[:axis], v.shape[axis + 1:]) != others:
+            raise ValueError(f"cat: shapes {first.shape} and {v.shape} do not fit along dim {dim}: all other sizes "
                              "must be equal (and there must be at least one dimension)")
-    dtype = np.result_type(*[v.dtype for v in kept])
-    return _join([v if v.dtype == dtype else to_dtype(v, dtype) for v in kept], axis)
+    dtype = result_dtype(*[v.data for v in tensors])
+    return _join([v if v.dtype == dtype else to_dtype(v, dtype) for v in tensors], axis)
 
 
 @function
@@ -300,16 +287,16 @@ def _roll(input, shifts, axes):
 
 
 @function
-def tile(input, *dims):
+def tile(input, dims):
     """input repeated like tiles, dims times along each dimension (counted from the right).  As torch.tile."""
-    dims = sizes_of(dims)
+    dims = tuple(dims)
     return repeat(input, (1,) * (input.ndim - len(dims)) + dims)
 
 
 @function
-def repeat(input, *repeats):
+def repeat(input, repeats):
     """input repeated along each dimension; one count per dimension, more on the left.  As torch.Tensor.repeat."""
-    counts = sizes_of(repeats)
+    counts = tuple(repeats)
     lead = len(counts) - input.ndim
     if lead < 0 or min(counts, default=0) < 0:
         raise ValueError(f"repeat: {counts} must hold one count >= 0 for each dimension of {input.shape}")
@@ -329,60 +316,15 @@ def repeat_interleave(input, repeats, dim=None):
     return index_select(x, axis, np.repeat(np.arange(x.shape[axis]), counts))
 
 
-# ---------------------------------------------------------------------------------------- triangles and diagonals
-
-@op
-def tril(input, diagonal=0):
-    """The lower triangle of matrices (..., A, B), zeros above `diagonal`.  As torch.tril."""
-    _check_matrix("tril", input)
-    return array_module(input.data).tril(input.data, diagonal), (lambda g: tril(g, diagonal),)
-
-
-@op
-def triu(input, diagonal=0):
-    """The upper triangle of matrices (..., A, B), zeros below `diagonal`.  As torch.triu."""
-    _check_matrix("triu", input)
-    return array_module(input.data).triu(input.data, diagonal), (lambda g: triu(g, diagonal),)
-
-
-def _check_matrix(name, x):
-    if x.ndim < 2:
-        raise ValueError(f"{name}: expected at least 2 dimensions, got shape {x.shape}")
-
-
-@function
-def diagonal(input, offset=0, dim1=0, dim2=1):
-    """The elements at (i, i + offset) of two dimensions, as a new last dimension.  As torch.diagonal."""
-    a, b = one_axis("diagonal", input, dim1), one_axis("diagonal", input, dim2)
-    if a == b:
-        raise ValueError(f"diagonal: dim1 and dim2 are the same, {dim1}")
-    moved = movedim(input, (a, b), (input.ndim - 2, input.ndim - 1))
-    A, B = moved.shape[-2:]
-    n = max(0, min(A + min(offset, 0), B - max(offset, 0)))
-    i = np.arange(n)
-    return FUNCTIONS["getitem"](moved, (..., i + max(-offset, 0), i + max(offset, 0)))
-
-
-@function
-def diag(input, diagonal=0):
-    """A vector as the diagonal of a matrix, or the diagonal of a matrix.  As torch.diag."""
-    if input.ndim == 2:
-        return FUNCTIONS["diagonal"](input, diagonal)
-    if input.ndim != 1:
-        raise ValueError(f"diag: expected 1 or 2 dimensions, got shape {input.shape}")
-    n = input.shape[0] + abs(diagonal)
-    i = np.arange(input.shape[0])
-    flat = (i + max(-diagonal, 0)) * n + i + max(diagonal, 0)
-    zeros = Tensor(array_module(input.data).zeros(n * n, input.dtype))
-    return reshape(FUNCTIONS["scatter_add"](zeros, 0, flat, input), (n, n))
-
-
-@function
-def trace(input):
-    """The sum of a matrix's diagonal.  As torch.trace."""
-    return sum(FUNCTIONS["diagonal"](input))
+def _variadic(name, f, parameter):
+    def call(input, *args, **kwargs):
+        return f(input, kwargs.pop(parameter) if parameter in kwargs else sizes_of(args), **kwargs)
+    call.__name__, call.__doc__ = name, f.__doc__
+    return call
 
 
 # Methods take sizes one by one; torch's functions take them as a tuple.  FUNCTIONS serves both.
-for _name, _f, _parameter in (("reshape", reshape, "shape"), ("permute", permute, "dims"), ("flip", flip, "dims")):
+for _name, _f, _parameter in (
+        ("reshape", reshape, "shape"), ("permute", permute, "dims"), ("flip", flip, "dims"), ("tile", tile, "dims"),
+        ("expand", expand, "size"), ("repeat", repeat, "repeats")):
     FUNCTIONS[_name] = _variadic(_name, _f, _parameter)
