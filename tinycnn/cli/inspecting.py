@@ -13,7 +13,8 @@ def summary(args: Namespace) -> Result:
     """Layers, shapes and costs of a model for one input shape."""
     from ..summary import summary as summarize
     shape = args.input or model_info(args.model).input_shape
-    found = summarize(create_model(args.model, num_classes=args.classes), shape)
+    channels = shape[1] if len(shape) == 4 else None
+    found = summarize(create_model(args.model, num_classes=args.classes, in_channels=channels), shape)
     return Result(str(found), {"model": args.model, "input": list(shape), **found.to_dict()})
 
 
