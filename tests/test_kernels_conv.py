@@ -148,7 +148,7 @@ def test_rounding_errors_are_those_of_a_sum(options, dtype):
         assert error <= (2 + count ** 0.5) * np.finfo(dtype).eps
 
 
-@pytest.mark.parametrize("options", [o for o in GEOMETRIES if o[3] < o[1]], ids=str)
+@pytest.mark.parametrize("options", GEOMETRIES, ids=str)
 def test_nan_and_inf_reach_what_sees_them_and_nothing_else(options):
     N, C, O, G, size, kernel, stride, padding, dilation = options
     geometry = window(size, kernel, stride, padding, dilation), C // G, O // G, G, N
