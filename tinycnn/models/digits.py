@@ -4,11 +4,11 @@
     3x3, 24          8x8           28x28
     3x3, 32, pool    4x4           14x14
     3x3, 64, pool    2x2           7x7
-    average to 2x2   2x2           2x2
+    average to 4x4   4x4           4x4
     linear, 10
 
 Every convolution is followed by batch normalization (Ioffe & Szegedy 2015) and ReLU, and has no bias of its own: the
-normalization would subtract it.  Weights start as in He et al. 2015.  28 370 parameters.
+normalization would subtract it.  Weights start as in He et al. 2015.  36 050 parameters.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def digits_net(num_classes: int = 10, in_channels: int = 1) -> Module:
         *_block(in_channels, 24),
         *_block(24, 32), MaxPool2d(2),
         *_block(32, 64), MaxPool2d(2),
-        AdaptiveAvgPool2d(2), Flatten(), Linear(64 * 2 * 2, num_classes))
+        AdaptiveAvgPool2d(4), Flatten(), Linear(64 * 4 * 4, num_classes))
     for layer in model:
         if isinstance(layer, Conv2d):
             init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
