@@ -3,7 +3,7 @@
     layer            8x8 digits    28x28 MNIST
     3x3, 24          8x8           28x28
     3x3, 32, pool    4x4           14x14
-    3x3, 64, pool    2x2           7x7
+    3x3, 64          4x4           14x14
     average to 4x4   4x4           4x4
     linear, 10
 
@@ -27,7 +27,7 @@ def digits_net(num_classes: int = 10, in_channels: int = 1) -> Module:
     model = Sequential(
         *_block(in_channels, 24),
         *_block(24, 32), MaxPool2d(2),
-        *_block(32, 64), MaxPool2d(2),
+        *_block(32, 64),
         AdaptiveAvgPool2d(4), Flatten(), Linear(64 * 4 * 4, num_classes))
     for layer in model:
         if isinstance(layer, Conv2d):
