@@ -5,8 +5,9 @@
     (x * x).sum().backward()
     x.grad                                           # Tensor([2., 4.], dtype=float32)
 
-Names, arguments and defaults are PyTorch's.  tc.nn, tc.optim, tc.models, tc.data, tc.train and the rest are loaded
-when they are first used; kernels are compiled when they are first called.
+What torch has at its top level is here, what it has in torch.nn.functional is in tc.nn.functional; names, arguments
+and defaults are PyTorch's, dtypes NumPy's.  tc.nn, tc.optim, tc.models, tc.data, tc.train and the rest are loaded when
+they are first used; kernels are compiled when they are first called.
 """
 from __future__ import annotations
 
@@ -15,10 +16,44 @@ from importlib import import_module as _import_module
 import numpy as _np
 
 from . import _checkout
-from . import ops as _ops
 from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, op, set_grad_enabled
 from .gradcheck import gradcheck, gradgradcheck
-from .methods import FUNCTIONS as _FUNCTIONS
+from .ops.activation import celu, hardshrink, prelu, relu, selu, threshold
+from .ops.basic import (
+    add, broadcast_to, div, div as divide, matmul, mul, mul as multiply, neg, permute, reshape, sub, sub as subtract,
+)
+from .ops.compare import (
+    allclose, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, eq, equal, ge, gt, isclose, isfinite, isinf, isnan, le,
+    logical_and, logical_not, logical_or, logical_xor, lt, ne,
+)
+from .ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from .ops.creation import (
+    arange, as_tensor, empty, empty_like, eye, from_numpy, full, full_like, linspace, meshgrid, ones, ones_like, rand,
+    rand_like, randint, randn, randn_like, randperm, tensor, zeros, zeros_like,
+)
+from .ops.dropout import alpha_dropout, dropout, feature_alpha_dropout, rrelu
+from .ops.image import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .ops.index import gather, index_select, masked_fill, masked_select, nonzero, scatter, scatter_add, take_along_dim
+from .ops.linalg import bmm, diag, diagonal, dot, einsum, mm, mv, outer, trace, tril, triu
+from .ops.linear import bilinear, embedding
+from .ops.loss import binary_cross_entropy_with_logits, kl_div
+from .ops.margin import (
+    cosine_embedding_loss, cosine_similarity, hinge_embedding_loss, margin_ranking_loss, pairwise_distance,
+    poisson_nll_loss, triplet_margin_loss,
+)
+from .ops.math import (
+    abs, ceil, clamp, clip, cos, erf, exp, expm1, floor, floor_divide, lerp, log, log10, log1p, log2, maximum, minimum,
+    nan_to_num, pow, reciprocal, remainder, round, rsqrt, sigmoid, sign, sin, sqrt, square, tan, tanh, trunc, where,
+)
+from .ops.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from .ops.order import argmax, argmin, argsort, max, min, sort, topk
+from .ops.pool import adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d, max_pool2d
+from .ops.reduce import all, amax, amin, any, count_nonzero, cumprod, cumsum, logsumexp, mean, norm, prod, std, sum, var
+from .ops.shape import (
+    cat, chunk, clone, flatten, flip, movedim, narrow, repeat_interleave, roll, select, split, squeeze, stack, swapaxes,
+    t, tile, transpose, unbind, unflatten, unsqueeze,
+)
+from .ops.softmax import log_softmax, softmax
 from .random import get_rng_state, manual_seed, set_rng_state
 
 __version__ = "0.1.0"
@@ -29,11 +64,6 @@ int8, int16, int32, int64, uint8, bool_ = _np.int8, _np.int16, _np.int32, _np.in
 _SUBMODULES = ("autograd", "backend", "cases", "cli", "data", "io", "kernels", "models", "nn", "ops", "optim", "random",
                "summary", "train")
 _FROM = {"save": "io", "load": "io"}                 # name -> the submodule that has it
-# What torch has in torch.nn.functional, or as a method only, and not at its top level.
-_NOT_HERE = {"getitem", "iadd", "isub", "imul", "itruediv", "to", "type", "float", "double", "half", "int", "long",
-             "bool", "cpu", "cuda", "numpy", "view", "view_as", "reshape_as", "expand", "expand_as", "repeat",
-             "contiguous", "alias", "sum_to", "matrix_product", "to_dtype", "new_tensor", "new_zeros", "new_ones",
-             "new_full"}
 
 
 def __getattr__(name: str):
@@ -46,8 +76,3 @@ def __getattr__(name: str):
 
 def __dir__():
     return sorted({*globals(), *_SUBMODULES, *_FROM})
-
-
-for _name, _f in _FUNCTIONS.items():
-    if not _name.startswith("_") and not _name.endswith("_") and _name not in _NOT_HERE:
-        globals().setdefault(_name, _f)

@@ -144,8 +144,10 @@ class TensorMethods:
     __eq__, __ne__ = _method("eq"), _method("ne")    # type: ignore[assignment]
     __lt__, __le__ = _method("lt"), _method("le")
     __gt__, __ge__ = _method("gt"), _method("ge")
-    __and__, __or__, __xor__ = _method("logical_and"), _method("logical_or"), _method("logical_xor")
-    __invert__ = _method("logical_not")
+    __and__, __rand__ = _method("bitwise_and"), _swapped("bitwise_and")
+    __or__, __ror__ = _method("bitwise_or"), _swapped("bitwise_or")
+    __xor__, __rxor__ = _method("bitwise_xor"), _swapped("bitwise_xor")
+    __invert__ = _method("bitwise_not")
     __getitem__ = _method("getitem")
     __setitem__ = _method("setitem_")
     __iadd__, __isub__ = _method("iadd"), _method("isub")
@@ -153,16 +155,17 @@ class TensorMethods:
 
 
 _NAMES = """
-    abs add sub subtract mul multiply div divide floor_divide remainder pow neg exp log log2 log10 log1p expm1 sqrt rsqrt square
-    reciprocal sin cos tan tanh sigmoid erf sign floor ceil round trunc clamp clip maximum minimum where lerp
-    isnan isinf isfinite nan_to_num
-    eq ne lt le gt ge logical_and logical_or logical_xor logical_not isclose allclose equal
+    abs add sub subtract mul multiply div divide floor_divide remainder pow neg exp log log2 log10 log1p expm1
+    sqrt rsqrt square reciprocal sin cos tan tanh sigmoid erf sign floor ceil round trunc clamp clip maximum minimum
+    where lerp isnan isinf isfinite nan_to_num
+    eq ne lt le gt ge logical_and logical_or logical_xor logical_not
+    bitwise_and bitwise_or bitwise_xor bitwise_not isclose allclose equal
     sum mean prod var std amax amin max min argmax argmin logsumexp norm cumsum cumprod any all
     softmax log_softmax relu topk sort argsort count_nonzero
     matmul mm bmm mv dot outer t
-    reshape view view_as reshape_as permute transpose swapaxes movedim flatten unflatten squeeze unsqueeze expand expand_as broadcast_to
-    split chunk unbind flip roll tile repeat repeat_interleave narrow select index_select gather scatter scatter_add take_along_dim masked_fill
-    masked_select tril triu diagonal diag contiguous clone nonzero
+    reshape view view_as reshape_as permute transpose swapaxes movedim flatten unflatten squeeze unsqueeze expand
+    expand_as broadcast_to split chunk unbind flip roll tile repeat repeat_interleave narrow select index_select gather
+    scatter scatter_add take_along_dim masked_fill masked_select tril triu diagonal diag contiguous clone nonzero
     to type float double half int long bool cpu cuda numpy
     add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_ uniform_ normal_ masked_fill_
     new_zeros new_ones new_full new_tensor

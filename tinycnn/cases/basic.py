@@ -14,6 +14,7 @@ CASES = [
     case("div", (3,), positive(2, 3)),
     case("neg", (2, 3)),
     case("to_dtype", (2, 3), "float64"),
+    case("_to_device", (2, 3), "cpu"),
     case("alias", (2, 3)),
     case("sum_to", (4, 2, 3), shape=(2, 1)),
     case("broadcast_to", (2, 1), size=(4, 2, 3)),

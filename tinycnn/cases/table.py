@@ -82,8 +82,8 @@ def uncovered() -> set[str]:
             outputs = func(*tensors)
             outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,))
                        if isinstance(y, Tensor) and y.requires_grad]
-            gradients = grad(outputs, tensors, [Tensor(y.data * 0 + 1) for y in outputs], create_graph=True,
-                             allow_unused=True) if outputs else ()
+            ones = [Tensor(y.data * 0 + 1, requires_grad=True) for y in outputs]
+            gradients = grad(outputs, tensors, ones, create_graph=True, allow_unused=True) if outputs else ()
             seen |= _names([*outputs, *(g for g in gradients if g is not None)])
     return set(OPS) - seen
 

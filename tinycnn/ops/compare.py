@@ -1,12 +1,13 @@
 """Comparisons and tests of elements; the results are booleans and have no gradient."""
 from __future__ import annotations
 
-from ..autograd import Tensor, op
+import numpy as np
+
+from ..autograd import op
 from ..backend import array_module
 from ..methods import function
 from .arguments import all_tensors, as_tensor
-from .basic import operands
-from .math import array_of
+from .basic import check_broadcast, operands
 
 
 def _comparison(name, compare):
@@ -29,8 +30,9 @@ ge = _comparison("ge", lambda x, y: x >= y)
 
 def _logical(name, combine):
     def call(input, other):
-        x, y = (v.data if isinstance(v, Tensor) else v for v in (input, other))
-        return combine(array_module(array_of(x, y)))(x, y), None
+        x, y = (t.data for t in all_tensors(name, input, other))
+        check_broadcast(name, x.shape, y.shape)
+        return combine(array_module(x))(x, y), None
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__
     call.__doc__ = f"Elementwise, nonzero counts as true.  As torch.{name}."
@@ -40,6 +42,32 @@ def _logical(name, combine):
 logical_and = _logical("logical_and", lambda xp: xp.logical_and)
 logical_or = _logical("logical_or", lambda xp: xp.logical_or)
 logical_xor = _logical("logical_xor", lambda xp: xp.logical_xor)
+
+
+def _bitwise(name, combine):
+    def call(input, other):
+        x, y = operands(name, input, other)
+        for v in (x, y):
+            if getattr(v, "dtype", np.dtype(type(v))).kind == "f":
+                raise TypeError(f"{name}: floats have no bits to combine: compare first, (x > 0) & (x < 1)")
+        return combine(x, y), None
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    call.__doc__ = f"Bit by bit for integers, logical for booleans.  As torch.{name}."
+    return op(call)
+
+
+bitwise_and = _bitwise("bitwise_and", lambda x, y: x & y)
+bitwise_or = _bitwise("bitwise_or", lambda x, y: x | y)
+bitwise_xor = _bitwise("bitwise_xor", lambda x, y: x ^ y)
+
+
+@op
+def bitwise_not(input):
+    """Every bit turned over; of booleans, the opposite.  Raises TypeError for floats.  As torch.bitwise_not."""
+    if input.dtype.kind == "f":
+        raise TypeError("bitwise_not: expected booleans or integers, got floats: compare first, e.g. ~(x > 0)")
+    return ~input.data, None
 
 
 @op
@@ -69,7 +97,9 @@ def isfinite(input):
 @op
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """|input - other| <= atol + rtol * |other|.  As torch.isclose."""
-    x, y = operands("isclose", input, other)
+    if rtol < 0 or atol < 0:
+        raise ValueError(f"isclose: rtol and atol must be at least 0, got {rtol} and {atol}")
+    x, y = operands("isclose", *all_tensors("isclose", input, other))
     return array_module(x).isclose(x, y, rtol, atol, equal_nan), None
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..autograd import Tensor, op
+from ..autograd import Tensor, alias, op
 from ..backend import array_module
-from ..methods import FUNCTIONS, function
-from .arguments import one_axis
-from .basic import reshape, to_dtype
+from ..methods import function
+from .arguments import as_tensor, one_axis
+from .basic import add, broadcast_to, reshape, to_dtype
 from .math import select_by
 
 
@@ -130,32 +130,55 @@ def take_along_dim(input, indices, dim=None):
     axis = one_axis("take_along_dim", input, dim)
     shape = tuple(k if d == axis else max(k, n) for d, (k, n) in enumerate(zip(at.shape, input.shape)))
     wide = tuple(n if d == axis else max(k, n) for d, (k, n) in enumerate(zip(at.shape, input.shape)))
-    return gather(FUNCTIONS["broadcast_to"](input, wide), axis, array_module(at).broadcast_to(at, shape))
+    at = array_module(at).where(at < 0, at + input.shape[axis], at)       # gather counts from the front only
+    return gather(broadcast_to(input, wide), axis, array_module(at).broadcast_to(at, shape))
 
 
 @function
 def scatter_add(input, dim, index, src):
     """input with src added at the positions gather would read.  As torch.scatter_add."""
+    if not input.ndim:
+        return reshape(scatter_add(*_as_vectors(input, dim, index, src)), ())
     axis, at = one_axis("scatter_add", input, dim), integers("scatter_add", index)
     grid = _Index(_grid("scatter_add", input, axis, at))
-    part = getitem(src, tuple(slice(0, k) for k in at.shape))
-    return FUNCTIONS["add"](input, _scatter_into(part, grid, input.shape))
+    return add(input, _scatter_into(_part("scatter_add", input, src, at), grid, input.shape))
+
+
+def _as_vectors(input, dim, index, src):
+    """The arguments of scatter with vectors of one element in place of tensors without dimensions."""
+    src = src if isinstance(src, (int, float)) else reshape(src, (-1,))
+    return reshape(input, (1,)), dim, integers("scatter", index).reshape(-1), src
+
+
+def _part(name, input, src, at):
+    """As much of src as the index `at` asks for.  Raises TypeError or ValueError if it does not fit."""
+    src = as_tensor(src)
+    if src.dtype != input.dtype:
+        raise TypeError(f"{name}: input is {input.dtype}, src is {src.dtype}: convert one, src.to(input.dtype)")
+    if src.ndim != at.ndim or any(k > n for k, n in zip(at.shape, src.shape)):
+        raise ValueError(f"{name}: the index, {at.shape}, does not fit into src, {src.shape}")
+    return getitem(src, tuple(slice(0, k) for k in at.shape))
 
 
 @function
 def scatter(input, dim, index, src):
     """input with src (a tensor or a number) written at the positions gather would read.  As torch.scatter."""
+    if not input.ndim:
+        return reshape(scatter(*_as_vectors(input, dim, index, src)), ())
     axis, at = one_axis("scatter", input, dim), integers("scatter", index)
     grid = _Index(_grid("scatter", input, axis, at))
-    hit = np.zeros(input.shape, bool)
+    if not at.size:
+        return alias(input)
+    xp = array_module(at)
+    hit = xp.zeros(input.shape, bool)
     hit[grid.parts] = True
     if isinstance(src, (int, float)):
         return select_by(float(src) if input.dtype.kind == "f" else src, input, Tensor(hit))
     # Of positions written more than once the last one wins, and alone receives the gradient.
-    winner = np.full(input.shape, -1, np.int64)
-    winner[grid.parts] = np.arange(at.size).reshape(at.shape)
-    part = reshape(getitem(src, tuple(slice(0, k) for k in at.shape)), (-1,))
-    written = reshape(getitem(part, np.maximum(winner, 0).reshape(-1)), input.shape)
+    winner = xp.zeros(input.shape, np.int64)
+    winner[grid.parts] = xp.arange(at.size).reshape(at.shape)
+    part = reshape(_part("scatter", input, src, at), (-1,))
+    written = reshape(getitem(part, winner.reshape(-1)), input.shape)
     return select_by(written, input, Tensor(hit))
 
 
@@ -184,16 +207,21 @@ def masked_select(input, mask):
     """The elements where the mask holds, as a vector; the two broadcast.  As torch.masked_select."""
     m = _mask("masked_select", mask)
     shape = np.broadcast_shapes(input.shape, m.shape)
-    return getitem(FUNCTIONS["broadcast_to"](input, shape), np.broadcast_to(m, shape))
+    return getitem(broadcast_to(input, shape), np.broadcast_to(m, shape))
 
 
-@op
-def nonzero(input):
-    """(how many, ndim): the positions of the nonzero elements, int64.  As torch.nonzero."""
-    xp = array_module(input.data)
-    if not input.ndim:
-        return xp.zeros((int(bool(input.data)), 0), np.int64), None
-    return xp.stack(input.data.nonzero(), 1), None
+@function
+def nonzero(input, as_tuple=False):
+    """(how many, ndim): the positions of the nonzero elements, int64; as_tuple: one vector per dimension instead.
+
+    As torch.nonzero.
+    """
+    x = as_tensor(input).data
+    if as_tuple:
+        return tuple(Tensor(i) for i in array_module(x).atleast_1d(x).nonzero())
+    if not x.ndim:
+        return Tensor(array_module(x).zeros((int(bool(x)), 0), np.int64))
+    return Tensor(array_module(x).stack(x.nonzero(), 1))
 
 
 @function

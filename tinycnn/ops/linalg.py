@@ -18,7 +18,7 @@ from .shape import expand, movedim
 def _expect(name, *pairs):
     for t, ndim in pairs:
         if t.ndim != ndim:
-            raise ValueError(f"{name}: expected {ndim} dimensions, got shape {t.shape}: use matmul, which broadcasts")
+            raise ValueError(f"{name}: expected {ndim} dimensions, got shape {t.shape}")
 
 
 @function
@@ -215,4 +215,5 @@ def diag(input, diagonal=0):
 @function
 def trace(input):
     """The sum of a matrix's diagonal.  As torch.trace."""
+    _expect("trace", (input, 2))
     return sum(diagonal(input))

@@ -13,7 +13,7 @@ from .arguments import as_tensor, check_dtypes
 from .basic import add, broadcast_to, check_broadcast, div, mul, neg, reshape, sub
 from .index import gather
 from .loss import _check_classes, _check_labels, _check_same, _reduced
-from .math import clamp, exp, log, maximum, minimum, pow, rsqrt, where
+from .math import clamp, exp, log, minimum, pow, rsqrt, where
 from .reduce import mean, norm, sum
 
 
@@ -238,7 +238,7 @@ def poisson_nll_loss(input, target, log_input=True, full=False, eps=1e-8, reduct
     else:
         losses = sub(input, mul(target, log(add(input, eps))))
     if full:
-        t = maximum(target, 1.0)
+        t = clamp(target, 1.0)
         stirling = add(sub(mul(t, log(t)), t), mul(log(mul(t, 2 * pi)), 0.5))
         losses = add(losses, where(target.data > 1, stirling, 0.0))
     return _reduced("poisson_nll_loss", losses, reduction)

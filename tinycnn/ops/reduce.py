@@ -24,8 +24,9 @@ def spread(t, shape, axes):
     return broadcast_to(reshape(t, _kept(shape, axes)), shape)
 
 
-def _cast(x, dtype):
-    return x if dtype is None else x.astype(dtype)
+def _summands(x, dtype):
+    """The array in `dtype`; by default as it is, but booleans and integers in int64."""
+    return x.astype(dtype or (x.dtype if x.dtype.kind == "f" else np.int64), copy=False)
 
 
 # ---------------------------------------------------------------------------------------- sums and means
@@ -33,8 +34,7 @@ def _cast(x, dtype):
 @op
 def sum(input, dim=None, keepdim=False, dtype=None):
     """The sum; integers and booleans in int64.  As torch.sum."""
-    x, axes = _cast(input.data, dtype), axes_of("sum", input, dim)
-    x = x.astype(np.int64) if x.dtype.kind in "bui" else x
+    x, axes = _summands(input.data, dtype), axes_of("sum", input, dim)
     shape = input.shape
     return x.sum(axes, keepdims=keepdim), (lambda g: spread(g, shape, axes),)
 
@@ -51,8 +51,7 @@ def mean(input, dim=None, keepdim=False, dtype=None):
 @op
 def prod(input, dim=None, keepdim=False, dtype=None):
     """The product; the gradient is right where elements are zero.  As torch.prod."""
-    x, axes = _cast(input.data, dtype), axes_of("prod", input, dim)
-    x = x.astype(np.int64) if x.dtype.kind in "bui" else x
+    x, axes = _summands(input.data, dtype), axes_of("prod", input, dim)
     return x.prod(axes, keepdims=keepdim), (
         lambda g: mul(spread(g, input.shape, axes), _product_of_others(input, axes)),)
 
@@ -184,7 +183,7 @@ def _safe_root(v, p):
 def cumsum(input, dim, dtype=None):
     """Running sums along dim.  As torch.cumsum."""
     axis = one_axis("cumsum", input, dim)
-    x = _cast(input.data, dtype)
+    x = _summands(input.data, dtype)
     return (x.cumsum(axis) if x.ndim else x), (lambda g: _reversed_cumsum(g, axis),)
 
 
@@ -196,7 +195,7 @@ def _reversed_cumsum(g, axis):
 def cumprod(input, dim, dtype=None):
     """Running products along dim; the gradient is right where elements are zero.  As torch.cumprod."""
     axis = one_axis("cumprod", input, dim)
-    x = _cast(input.data, dtype)
+    x = _summands(input.data, dtype)
     return (x.cumprod(axis) if x.ndim else x), (lambda g: _cumprod_vjp(g, input, axis) if g.ndim else g,)
 
 

@@ -307,13 +307,19 @@ def repeat(input, repeats):
 
 
 @function
-def repeat_interleave(input, repeats, dim=None):
-    """Every element repeated so many times in a row.  As torch.repeat_interleave."""
+def repeat_interleave(input, repeats, dim=None, output_size=None):
+    """Every element repeated so many times in a row: an int, or one count per element along dim.
+
+    output_size  the sum of the counts, where known; ValueError if it is not.  As torch.repeat_interleave.
+    """
     from .index import index_select
     x = reshape(input, (-1,)) if dim is None else input
     axis = 0 if dim is None else one_axis("repeat_interleave", input, dim)
     counts = repeats.data if isinstance(repeats, Tensor) else np.asarray(repeats)
-    return index_select(x, axis, np.repeat(np.arange(x.shape[axis]), counts))
+    rows = np.repeat(np.arange(x.shape[axis]), counts)
+    if output_size not in (None, len(rows)):
+        raise ValueError(f"repeat_interleave: output_size is {output_size}, but the repeats add up to {len(rows)}")
+    return index_select(x, axis, rows)
 
 
 def _variadic(name, f, parameter):
