@@ -63,7 +63,8 @@ def convolutions():
         size = x.nbytes + w.nbytes + gy.nbytes
         yield Row(f"conv2d {label}", lambda x=x, w=w, win=win, G=G: cpu.conv2d(x, w, None, win, G), flops, size)
         yield Row(f"conv2d_input {label}", lambda g=gy, w=w, win=win, G=G: cpu.conv2d_input(g, w, win, G), flops, size)
-        yield Row(f"conv2d_weight {label}", lambda x=x, g=gy, win=win, G=G: cpu.conv2d_weight(x, g, win, G), flops, size)
+        yield Row(f"conv2d_weight {label}", lambda x=x, g=gy, win=win, G=G: cpu.conv2d_weight(x, g, win, G), flops,
+                  size)
 
 
 def products():
@@ -97,12 +98,15 @@ def memory_bound():
     yield Row("avg_pool2d 3x3 s2", lambda: cpu.avg_pool2d(x, win, True, None, (1, 1)), 0, n + out.nbytes)
     yield Row("adaptive_avg_pool2d 1", lambda: cpu.adaptive_avg_pool2d(x, (1, 1)), 0, n)
     logits, labels = array(256, 1000), np.arange(256) % 1000
-    yield Row("cross_entropy 256x1000", lambda: cpu.cross_entropy(logits, labels, None, -100, 0.0), 0, 2 * logits.nbytes)
+    yield Row("cross_entropy 256x1000", lambda: cpu.cross_entropy(logits, labels, None, -100, 0.0), 0,
+              2 * logits.nbytes)
     yield Row("softmax 256x1000", lambda: cpu.softmax(logits), 0, 2 * logits.nbytes)
     yield Row("dropout", lambda: cpu.dropout(x, 0.5, 1), 0, 2 * n)
     p, g, m, v = (array(1 << 20) for _ in range(4))
-    yield Row("sgd_update momentum 1M", lambda: cpu.sgd_update(p, g, m, 1e-9, 0.9, 0, 0, False, False, False), 0, 5 * p.nbytes)
-    yield Row("adam_update 1M", lambda: cpu.adam_update(p, g, m, np.abs(v), None, 1e-9, 0.9, 0.999, 1e-8, 0, 1, False, False),
+    v = np.abs(v)
+    yield Row("sgd_update momentum 1M", lambda: cpu.sgd_update(p, g, m, 1e-9, 0.9, 0, 0, False, False, False), 0,
+              5 * p.nbytes)
+    yield Row("adam_update 1M", lambda: cpu.adam_update(p, g, m, v, None, 1e-9, 0.9, 0.999, 1e-8, 0, 1, False, False),
               0, 7 * p.nbytes)
 
 

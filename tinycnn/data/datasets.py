@@ -22,8 +22,8 @@ from .files import check_labels, cifar_records, read_cifar, read_idx, read_tar_m
 DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR100 = tuple("""apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
-    can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+CIFAR100 = tuple("""apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+    camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
     elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man
     maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree
     plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail
@@ -106,8 +106,8 @@ def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "
         raise ValueError(f"no data set is called {name!r}: {hint}")
     source = SOURCES[name]
     if data_dir is not None and not Path(data_dir).is_dir():
-        raise FileNotFoundError(f"the data folder {data_dir} does not exist or is no folder: give the folder that holds "
-                                f"the files of {name}")
+        raise FileNotFoundError(f"the data folder {data_dir} does not exist or is no folder: give the folder that "
+                                f"holds the files of {name}")
     parts = source.read(None if data_dir is None else Path(data_dir))
     size = parts["train"][0].shape[2]
     change = transforms.augmentation(augment, size, len(source.classes))
@@ -162,8 +162,8 @@ def _find(name, folder, file, remote):
             if (place / candidate).is_file():
                 return place / candidate
     if folder:
-        raise FileNotFoundError(f"{folder} holds no {file}.gz (nor {file}): --data-dir must name the folder with the four "
-                                f"files of {name}: {', '.join(f for pair in IDX.values() for f in pair)}, each with or "
+        raise FileNotFoundError(f"{folder} holds no {file}.gz (nor {file}): --data-dir must name the folder with the "
+                                f"four files of {name}: {', '.join(f for pair in IDX.values() for f in pair)}, each with or "
                                 "without .gz")
     return fetch(remote, cache_dir() / name / f"{file}.gz")
 
@@ -229,7 +229,8 @@ SOURCES: dict[str, Source] = {
                      "1,438 + 359 handwritten digits, 8x8; comes with the package (UCI)"),
     "mnist": Source(_idx("mnist", MNIST_URL, ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
                                               "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c")),
-                    DIGITS, 255.0, (0.1307,), (0.3081,), "60,000 + 10,000 handwritten digits, 28x28 (LeCun et al. 1998)"),
+                    DIGITS, 255.0, (0.1307,), (0.3081,),
+                    "60,000 + 10,000 handwritten digits, 28x28 (LeCun et al. 1998)"),
     "fashion_mnist": Source(_idx("fashion_mnist", FASHION_URL,
                                  ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
                                   "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310")),

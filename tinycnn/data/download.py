@@ -45,9 +45,8 @@ def fetch(remote: Remote, path: Path) -> Path:
                 _receive(remote.url, part)
             except (urllib.error.URLError, OSError, ValueError) as error:
                 raise DownloadError(
-                    f"{remote.url} could not be fetched ({getattr(error, 'reason', None) or error}). Without network: get "
-                    f"this file elsewhere (md5 {remote.md5}) and put it at {path}, or name the folder you have it in: "
-                    "--data-dir DIR") from None
+                    f"{remote.url} could not be fetched ({error}). Without network: get this file elsewhere (md5 "
+                    f"{remote.md5}) and put it at {path}, or name the folder you have it in: --data-dir DIR") from None
             _check(remote, part)
             os.replace(part, path)
     return path

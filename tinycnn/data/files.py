@@ -55,10 +55,10 @@ def cifar_records(raw: bytes, coarse: bool, name: object) -> tuple[np.ndarray, n
     """The records of a file's bytes: label bytes, then 3072 bytes of red, green and blue planes."""
     size = 3072 + 1 + coarse
     if not raw or len(raw) % size:
-        raise DataError(f"{name}: {len(raw):,} bytes are no whole number of records of {size}: the file is cut short, or "
-                        "not of CIFAR's binary version")
+        raise DataError(f"{name}: {len(raw):,} bytes are no whole number of records of {size}: the file is cut short, "
+                        "or not of CIFAR's binary version")
     records = np.frombuffer(raw, np.uint8).reshape(-1, size)
-    return records[:, 1 + coarse:].reshape(-1, 3, 32, 32), records[:, coarse].astype(np.int64)
+    return records[:, 1 + coarse:].reshape(-1, 3, 32, 32), records[:, int(coarse)].astype(np.int64)
 
 
 def read_tar_members(path: Path, names: list[str], size: int) -> dict[str, bytes]:
