@@ -28,12 +28,14 @@ from .ops.compare import (
 )
 from .ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .ops.creation import (
-    arange, as_tensor, empty, empty_like, eye, from_numpy, full, full_like, linspace, meshgrid, ones, ones_like, rand,
+    arange, as_tensor, empty, empty_like, eye, from_numpy, full, full_like, linspace, ones, ones_like, rand,
     rand_like, randint, randn, randn_like, randperm, tensor, zeros, zeros_like,
 )
 from .ops.dropout import alpha_dropout, dropout, feature_alpha_dropout, rrelu
 from .ops.image import channel_shuffle, pixel_shuffle, pixel_unshuffle
-from .ops.index import gather, index_select, masked_fill, masked_select, nonzero, scatter, scatter_add, take_along_dim
+from .ops.index import (
+    gather, index_select, masked_fill, masked_select, nonzero, repeat_interleave, scatter, scatter_add, take_along_dim,
+)
 from .ops.linalg import bmm, diag, diagonal, dot, einsum, mm, mv, outer, trace, tril, triu
 from .ops.linear import bilinear, embedding
 from .ops.loss import binary_cross_entropy_with_logits, kl_div
@@ -50,8 +52,8 @@ from .ops.order import argmax, argmin, argsort, max, min, sort, topk
 from .ops.pool import adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d, max_pool2d
 from .ops.reduce import all, amax, amin, any, count_nonzero, cumprod, cumsum, logsumexp, mean, norm, prod, std, sum, var
 from .ops.shape import (
-    cat, chunk, clone, flatten, flip, movedim, narrow, repeat_interleave, roll, select, split, squeeze, stack, swapaxes,
-    t, tile, transpose, unbind, unflatten, unsqueeze,
+    cat, chunk, clone, flatten, flip, meshgrid, movedim, narrow, roll, select, split, squeeze, stack, swapaxes, t, tile,
+    transpose, unbind, unflatten, unsqueeze,
 )
 from .ops.softmax import log_softmax, softmax
 from .random import get_rng_state, manual_seed, set_rng_state

@@ -27,6 +27,8 @@ CASES = [
     case("scatter", (2, 3), 0, _AT[:1], 2.5),
     case("scatter_add", (2, 3), 0, _AT, (2, 3)),
     case("scatter_add", (2, 3), -1, _ONCE[:1], (1, 3)),
+    case("repeat_interleave", (2, 3), 2),
+    case("repeat_interleave", (2, 3), np.array([2, 0, 1]), dim=1),
     case("masked_fill", (2, 3), _MASK, 2.0),
     case("masked_fill", (2, 3), _MASK[:1], ()),
     case("masked_select", (2, 3), _MASK),

@@ -29,6 +29,9 @@ CASES = [
     case("expand", (3,), 2, -1),
     case("expand_as", (2, 1), np.zeros((2, 3))),
     case("contiguous", (2, 3)),
+    case("contiguous", ()),
+    case("meshgrid", (2,), (3,), indexing="ij"),
+    case("meshgrid", (2,), (3,), (), indexing="xy"),
     case("clone", (2, 3)),
     case("cat", [(2, 3), (1, 3)]),
     case("cat", [(2, 3), (2, 1), (2, 2)], dim=-1),
@@ -53,6 +56,4 @@ CASES = [
     case("tile", (3,), dims=(2, 2)),
     case("repeat", (2, 3), 2, 1),
     case("repeat", (3,), 2, 2),
-    case("repeat_interleave", (2, 3), 2),
-    case("repeat_interleave", (2, 3), np.array([2, 0, 1]), dim=1),
 ]

@@ -5,7 +5,7 @@ import numpy as np
 
 from .. import random
 from ..autograd import Tensor, as_array
-from ..backend import array_module, device_of, module_of, to_device
+from ..backend import device_of, module_of, to_device
 from ..methods import function
 from .arguments import sizes_of
 
@@ -159,11 +159,3 @@ def new_ones(input, *size, dtype=None, device=None, requires_grad=False):
 def new_full(input, size, fill_value, dtype=None, device=None, requires_grad=False):
     """One value everywhere, with input's dtype and device.  As torch.Tensor.new_full."""
     return full(size, fill_value, dtype or input.dtype, device or input.device, requires_grad)
-
-
-@function
-def meshgrid(*tensors, indexing="ij"):
-    """Coordinates of a grid from its axes; a tuple.  As torch.meshgrid."""
-    tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
-    grids = array_module(tensors[0].data).meshgrid(*[t.data for t in tensors], indexing=indexing)
-    return tuple(Tensor(g) for g in grids)

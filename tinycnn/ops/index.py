@@ -182,6 +182,21 @@ def scatter(input, dim, index, src):
     return select_by(written, input, Tensor(hit))
 
 
+@function
+def repeat_interleave(input, repeats, dim=None, output_size=None):
+    """Every element repeated so many times in a row: an int, or one count per element along dim.
+
+    output_size  the sum of the counts, where known; ValueError if it is not.  As torch.repeat_interleave.
+    """
+    x = reshape(input, (-1,)) if dim is None else input
+    axis = 0 if dim is None else one_axis("repeat_interleave", input, dim)
+    counts = repeats.data if isinstance(repeats, Tensor) else np.asarray(repeats)
+    rows = np.repeat(np.arange(x.shape[axis]), counts)
+    if output_size not in (None, len(rows)):
+        raise ValueError(f"repeat_interleave: output_size is {output_size}, but the repeats add up to {len(rows)}")
+    return index_select(x, axis, rows)
+
+
 # ---------------------------------------------------------------------------------------- by a mask
 
 def _mask(name, mask):

@@ -128,7 +128,8 @@ def expand_as(input, other):
 @op
 def contiguous(input):
     """The same elements, in C order in memory.  As torch.Tensor.contiguous."""
-    return array_module(input.data).ascontiguousarray(input.data), (lambda g: g,)
+    x = input.data
+    return array_module(x).ascontiguousarray(x).reshape(x.shape), (lambda g: g,)    # which makes () a (1,)
 
 
 @op
@@ -307,19 +308,20 @@ def repeat(input, repeats):
 
 
 @function
-def repeat_interleave(input, repeats, dim=None, output_size=None):
-    """Every element repeated so many times in a row: an int, or one count per element along dim.
+def meshgrid(*tensors, indexing="ij"):
+    """Coordinates of a grid from its axes, vectors of n0, n1, ...: a tuple of tensors (n0, n1, ...).
 
-    output_size  the sum of the counts, where known; ValueError if it is not.  As torch.repeat_interleave.
+    indexing "xy" swaps the first two dimensions of the results.  Raises ValueError for anything else than vectors or
+    an unknown indexing.  As torch.meshgrid.
     """
-    from .index import index_select
-    x = reshape(input, (-1,)) if dim is None else input
-    axis = 0 if dim is None else one_axis("repeat_interleave", input, dim)
-    counts = repeats.data if isinstance(repeats, Tensor) else np.asarray(repeats)
-    rows = np.repeat(np.arange(x.shape[axis]), counts)
-    if output_size not in (None, len(rows)):
-        raise ValueError(f"repeat_interleave: output_size is {output_size}, but the repeats add up to {len(rows)}")
-    return index_select(x, axis, rows)
+    tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+    if indexing not in ("ij", "xy") or not tensors or max(v.ndim for v in tensors) > 1:
+        raise ValueError(f"meshgrid: expected vectors and indexing 'ij' or 'xy', got shapes "
+                         f"{[v.shape for v in tensors]} and {indexing!r}")
+    sizes = [_product(v.shape) for v in tensors]
+    grids = [broadcast_to(reshape(v, [n if j == i else 1 for j in range(len(sizes))]), sizes)
+             for i, (v, n) in enumerate(zip(tensors, sizes))]
+    return tuple(transpose(grid, 0, 1) if indexing == "xy" and len(sizes) > 1 else grid for grid in grids)
 
 
 def _variadic(name, f, parameter):
