@@ -83,7 +83,7 @@ def test_frozen_parameters_are_counted_apart():
 
 
 @pytest.mark.parametrize("name, path, field", [("lenet", "5", (16, 4)), ("bn_lenet", "7", (16, 4)),
-                                               ("resnet18_d2l", "b5", (435, 32)), ("digits_net", "10", (12, 4))])
+                                               ("resnet18_d2l", "b5", (435, 32)), ("digits_net", "9", (10, 2))])
 def test_receptive_field_of_the_models(name, path, field):
     rows = by_path(summary(create_model(name), model_info(name).input_shape))
     assert rows[path].receptive_field == field

@@ -130,9 +130,13 @@ def product(a, a_group, rows, steps, b, groups, columns, c, c_group, places, c_c
     _product(a, a_group, _whole_tiles(rows), steps, *b, groups, columns, starts.reshape(-1), out, c_group, c_column,
              _whole_tiles(places), M, strip, parts, each)
     if parts > 1:
-        c[:] = out[:c.size]
-        for part in range(1, parts):
-            c += out[part * c.size:(part + 1) * c.size]
+        sums, mine = out.reshape(parts, c.size), slice(None)
+        if groups * M * columns < c.size:            # one phase of a strided gradient: the other places are not ours
+            mine = (np.arange(groups)[:, None, None] * c_group + places[:, None] + np.arange(columns) * c_column).ravel()
+        total = sums[0][mine]
+        for part in sums[1:]:
+            total += part[mine]
+        c[mine] = total
 
 
 def _cut(M, K, others, most):
