@@ -205,7 +205,7 @@ def test_doctor(cli, monkeypatch):
     (["train", "--lr", "fast"], 2, "fast"), (["train", "--optimizer", "sgdd"], 2, "adamw"),
     (["train", "lenett"], 2, "lenet"), (["train", "--data", "mnits"], 2, "mnist"),
     (["train", "--augment", "spin"], 2, "flip"), (["summary", "lenet", "--input", "1,28"], 2, "N,C,H,W"),
-    (["summary", "lenet", "--input", "1,3,28,28"], 2, "channel"), (["gradcheck", "conv9d"], 2, "conv9d"),
+    (["summary", "lenet", "--input", "1,1,20,20"], 2, "Linear(144, 120)"), (["gradcheck", "conv9d"], 2, "conv9d"),
     (["eval", "no/such/run"], 3, "no/such/run"), (["train", "--resume", "no/such/run"], 3, "no/such/run"),
     (["train", "--data", "mnist", "--data-dir", "no/such/folder"], 3, "no/such/folder"),
     (["train", "--device", "tpu"], 2, "tpu"), (["train", "--resume"], 2, "--out"),
