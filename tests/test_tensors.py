@@ -50,7 +50,7 @@ def test_arrays_are_operands_from_both_sides():
 
 def test_integers():
     x = t([7, -7, 2])
-    assert (x / 2).tolist() == [3.5, -3.5, 1.0] and (x / x).dtype == np.float32
+    assert (x / 2).tolist() == [3.5, -3.5, 1.0] and (x / x).dtype == (x / 2).dtype == (1 / x).dtype == np.float32
     assert (x // 2).tolist() == [3, -4, 1] and (x % 3).tolist() == [1, 2, 2] and (x // 2).dtype == np.int64
     assert tc.div(x, 2, rounding_mode="trunc").tolist() == [3, -3, 1]
     assert tc.div(x, 2, rounding_mode="trunc").dtype == np.int64
@@ -161,7 +161,8 @@ def test_ties_share_the_gradient():
     assert slope(lambda x: tc.max(x, 0).values, [2.0, 1.0, 2.0]) == [1, 0, 0]         # one index, one gradient
     assert slope(lambda x: tc.maximum(x, t([1.0, 1.0])), [1.0, 2.0]) == [0.5, 1]
     assert slope(lambda x: x.clamp(0, 1), [0.0, 1.0, 2.0]) == [1, 1, 0]
-    assert slope(tc.abs, [0.0, -3.0]) == [0, -1] and tc.max(t([1, 3, 3]), 0).indices.item() == 1
+    assert slope(tc.abs, [0.0, -3.0]) == [0, -1] and t([1, 2]).clamp(1.5).dtype == np.float32
+    assert tc.max(t([1, 3, 3]), 0).indices.item() == 1 and tc.zeros(0, 3).argmax(1).shape == (0,)
     assert tc.argsort(t([1, 0, 1, 0]), stable=True).tolist() == [1, 3, 0, 2]
     assert tc.argsort(t([1, 0, 1, 0]), descending=True, stable=True).tolist() == [0, 2, 1, 3]
 
@@ -186,6 +187,13 @@ def test_masks():
     assert x.masked_fill(x > 2, -1).tolist() == [[0, 1, 2], [-1, -1, -1]]
     assert x[x > 99].shape == (0,) and (x > 2).nonzero().tolist() == [[1, 0], [1, 1], [1, 2]]
     assert [i.tolist() for i in tc.where(x > 3)] == [[1, 1], [1, 2]]
+
+
+def test_ints_beside_arrays_are_taken_first():
+    x = tc.arange(24).reshape(2, 3, 4)
+    assert x[0, :, [1, 2]].tolist() == [[1, 2], [5, 6], [9, 10]] and x[t(0), :, [1, 2]].shape == (3, 2)
+    x[0, :, [1, 2]] = -1
+    assert (x == -1).sum().item() == 6 and x[0, :, 1].tolist() == [-1] * 3
 
 
 def test_repeated_indices_add_their_gradients_up():

@@ -13,6 +13,7 @@ CASES = [
         1, -1, (2, 3), slice(1, None), (slice(None), slice(0, 4, 2)), (..., 0), None, (0, None, slice(1, 3)),
         (slice(0, 0),), [2, 0, 2], (slice(None), [1, 1]), ([0, 2], [3, 1]), ([[0], [2]], [1, 1, 3]))],
     case("getitem", (2, 3, 4), index=([0, 1, 1], slice(None), [2, 2, 2])),
+    case("getitem", (2, 3, 2), index=(0, slice(None), [1, 0, 1])),            # the int first, then the list
     case("getitem", (2, 3), index=_MASK),
     case("getitem", (2, 3), index=np.array([False, True])),
     case("index_select", (3, 2), 0, _ROWS),

@@ -21,6 +21,7 @@ CASES = [
     case("einsum", "nij,njk->nk", (2, 2, 3), (2, 3, 2)),
     case("einsum", "...i,ij,j->...", (2, 3), (3, 2), (2,)),
     case("einsum", "ij,ij,j->i", (2, 3), (2, 3), (3,)),
+    case("einsum", "i,j,i->ij", (1,), (2,), (3,)),                            # sizes of 1 broadcast
     case("einsum", "ijk,k->i", (2, 3, 2), (2,)),
     case("tril", (3, 4)),
     case("tril", (2, 3, 3), diagonal=-1),

@@ -23,7 +23,7 @@ def operands(name, x, y):
     if not hasattr(x, "dtype") and not hasattr(y, "dtype"):
         raise TypeError(f"{name}: at least one operand must be a tensor, got {x!r} and {y!r}")
     if not hasattr(x, "dtype") or not hasattr(y, "dtype"):
-        return _with_float(x, y), _with_float(y, x)
+        return with_float(x, y), with_float(y, x)
     if x.dtype != y.dtype:
         dtype = result_dtype(x, y)
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
@@ -41,7 +41,7 @@ def _number_or_array(name, v):
     raise TypeError(f"{name}: expected tensors, arrays or numbers, got {type(v).__name__}: {v!r:.60}")
 
 
-def _with_float(v, other):
+def with_float(v, other):
     """v; an array of integers that meets a Python float as float32, where NumPy alone would make it float64."""
     return v.astype(_DEFAULT_FLOAT) if isinstance(other, float) and hasattr(v, "dtype") and v.dtype.kind != "f" else v
 
@@ -144,7 +144,7 @@ def quotient(input, other):
     x, y = operands("div", input, other)
     a, b = shape_of(input), shape_of(other)
     ratio = x / y
-    if not any(getattr(v, "dtype", _DEFAULT_FLOAT).kind == "f" for v in (x, y)):
+    if not any(hasattr(v, "dtype") and v.dtype.kind == "f" for v in (x, y)):
         ratio = ratio.astype(_DEFAULT_FLOAT)
     return ratio, (
         lambda g: sum_to(quotient(g, other), a),

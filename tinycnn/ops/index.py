@@ -23,7 +23,34 @@ class _Index:
     def __init__(self, index):
         parts = index if isinstance(index, tuple) else (index,)
         self.parts = tuple(_plain(p) for p in parts)
-        self.basic = all(not hasattr(p, "dtype") or (p.ndim == 0 and p.dtype.kind in "iu") for p in self.parts)
+        self.basic = not any(map(_is_array, self.parts))
+
+    def stages(self):
+        """The index, or two to apply one after the other where ints meet arrays.
+
+        NumPy counts an int as one more array, which moves dimensions to the front; torch takes the ints first.
+        """
+        if self.basic or not any(map(_is_int, self.parts)):
+            return [self]
+        first, second = [], []
+        for p in self.parts:
+            if _is_int(p):
+                first.append(p)
+            elif _is_array(p):
+                first += [slice(None)] * (p.ndim if p.dtype == np.bool_ else 1)
+                second.append(p)
+            else:
+                first.append(p)
+                second.append(p if p is Ellipsis else slice(None))
+        return [_Index(tuple(first)), _Index(tuple(second))]
+
+
+def _is_int(p):
+    return isinstance(p, (int, np.integer)) and not isinstance(p, bool)
+
+
+def _is_array(p):
+    return hasattr(p, "dtype") and not isinstance(p, np.integer)
 
 
 def _plain(part):
@@ -32,6 +59,8 @@ def _plain(part):
     if isinstance(part, (list, range)):
         part = np.asarray(part)
         part = part.astype(np.int64) if not part.size else part
+    if hasattr(part, "dtype") and part.ndim == 0 and part.dtype.kind in "iu":
+        return int(part)
     if hasattr(part, "dtype") and part.dtype.kind not in "iub":
         raise IndexError(f"getitem: an index must be integers or booleans, got {part.dtype}")
     if isinstance(part, slice) and (part.step or 1) < 0:
@@ -46,7 +75,9 @@ def getitem(input, index):
     Raises IndexError for an index out of range or too many of them, ValueError for a negative step.
     As torch.Tensor.__getitem__.
     """
-    return _getitem(input, index if isinstance(index, _Index) else _Index(index))
+    for stage in _Index(index).stages():
+        input = _getitem(input, stage)
+    return input
 
 
 @op

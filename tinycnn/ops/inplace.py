@@ -122,7 +122,9 @@ def setitem_(input, index, value):
         raise RuntimeError("setitem: a tensor that requires grad cannot be changed in place while a graph is recorded: "
                            "use where, masked_fill or scatter, or wrap it in `with no_grad():`")
     try:
-        input.data[_Index(index).parts] = _value(value)
+        *first, last = _Index(index).stages()
+        target = input.data[first[0].parts] if first else input.data      # a view: the first stage has no arrays
+        target[last.parts] = _value(value)
     except (IndexError, ValueError) as error:
         raise error.__class__(f"setitem: {error} (shape {input.shape})") from None
     input._version += 1

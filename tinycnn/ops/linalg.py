@@ -144,7 +144,7 @@ def _contract(x, xs, y, ys, later, sizes):
     def arranged(t, letters, *groups):
         order = [c for group in groups for c in group]
         t = permute(t, [letters.index(c) for c in order]) if order else t
-        t = expand(t, [sizes[c] if c in batch + inner else n for c, n in zip(order, t.shape)])
+        t = expand(t, [sizes[c] for c in order])
         return reshape(t, [_volume(group, sizes) for group in groups])
     product = matmul(arranged(x, xs, batch, rows, inner), arranged(y, ys, batch, inner, columns))
     letters = [*batch, *rows, *columns]

@@ -14,7 +14,7 @@ from ..autograd import Tensor, op
 from ..backend import array_module, kernels
 from ..methods import FUNCTIONS, function
 from .arguments import all_tensors
-from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to
+from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to, with_float
 
 
 def floating(x):
@@ -165,8 +165,9 @@ def abs(input):
 
 @op
 def sign(input):
-    """-1, 0 or 1.  As torch.sign."""
-    return array_module(input.data).sign(input.data), (zero,)
+    """-1, 0 or 1; 0 for nan.  As torch.sign."""
+    x = input.data
+    return x if x.dtype.kind == "b" else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype), (zero,)
 
 
 @op
@@ -228,7 +229,7 @@ def clamp(input, min=None, max=None):
     """
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    x = input.data
+    x = with_float(with_float(input.data, min), max)
     low, high = (_bound(b, x) for b in (min, max))
     xp = array_module(x)
     y = x if low is None else xp.maximum(x, low)

@@ -27,8 +27,8 @@ def _arg_extreme(name, largest):
         if not isinstance(input, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {input.__class__.__name__}")
         x = input.data
-        if not x.size:
-            raise ValueError(f"{name}: no elements in shape {x.shape}")
+        if not (x.size if dim is None or not x.ndim else x.shape[one_axis(name, input, dim)]):
+            raise ValueError(f"{name}: no elements in shape {x.shape}, dim {dim}")
         pick = x.argmax if largest else x.argmin
         if dim is None:
             at = np.int64(pick())

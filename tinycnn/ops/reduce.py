@@ -150,6 +150,8 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     As torch.norm; the gradient at a norm of 0 is 0.
     """
     x = input if dtype is None else to_dtype(input, dtype)
+    if x.dtype.kind != "f":
+        raise TypeError(f"norm: the input must be floating point, got {x.dtype}: convert it first, x.float()")
     axes = axes_of("norm", x, dim)
     p = 2 if p in ("fro", None) else p
     if p == "nuc":
