@@ -88,7 +88,8 @@ def test_idx_round_trip_and_every_truncation(tmp_path, zipped):
 
 
 @pytest.mark.parametrize("raw, words", [
-    (b"\x00\x00\x0d\x03" + bytes(12), "begins with 00 00 0d 03"), (idx(np.zeros(20, np.uint8)), "is it the images file"),
+    (b"\x00\x00\x0d\x03" + bytes(12), "begins with 00 00 0d 03"),
+    (idx(np.zeros(20, np.uint8)), "is it the images file"),
     (b"\x00\x00\x08\x03" + b"\xff" * 12, "promises"), (b"GIF89a" + bytes(40), "not an IDX file"),
 ])
 def test_wrong_headers(tmp_path, raw, words):

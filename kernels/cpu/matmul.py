@@ -132,7 +132,8 @@ def product(a, a_group, rows, steps, b, groups, columns, c, c_group, places, c_c
     if parts > 1:
         sums, mine = out.reshape(parts, c.size), slice(None)
         if groups * M * columns < c.size:            # one phase of a strided gradient: the other places are not ours
-            mine = (np.arange(groups)[:, None, None] * c_group + places[:, None] + np.arange(columns) * c_column).ravel()
+            mine = np.arange(groups)[:, None, None] * c_group + places[:, None] + np.arange(columns) * c_column
+            mine = mine.reshape(-1)                  # (G, M, columns) -> all in a row
         total = sums[0][mine]
         for part in sums[1:]:
             total += part[mine]
