@@ -163,8 +163,8 @@ def _find(name, folder, file, remote):
                 return place / candidate
     if folder:
         raise FileNotFoundError(f"{folder} holds no {file}.gz (nor {file}): --data-dir must name the folder with the "
-                                f"four files of {name}: {', '.join(f for pair in IDX.values() for f in pair)}, each with "
-                                "or without .gz")
+                                f"four files of {name}: {', '.join(f for pair in IDX.values() for f in pair)}"
+                                ", each with or without .gz")
     return fetch(remote, cache_dir() / name / f"{file}.gz")
 
 
