@@ -1,7 +1,8 @@
 """The data sets by name: where their files are, and what is known of them.
 
-A data set is looked for in the folder given (data_dir); without one, in the cache (TINYCNN_DATA, or
-~/.cache/tinycnn), where it is downloaded to if it is missing.  The digits come with the package.
+A data set is looked for in the folder given (data_dir), or in one of its usual name there (mnist, MNIST/raw,
+cifar-10-batches-bin, ...); without data_dir, in those of the cache (TINYCNN_DATA, or ~/.cache/tinycnn), where it is
+downloaded to if it is missing.  The digits come with the package.
 """
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import numpy as np
 from . import transforms
 from .download import Remote, fetch
 from .errors import DataError
-from .files import check_labels, cifar_records, read_cifar, read_idx, read_tar_members
+from .files import check_labels, cifar_records, read_cifar, read_idx, read_tar_members, record_size
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -94,23 +95,25 @@ class Source(NamedTuple):
 def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "none") -> tuple[Dataset, Dataset]:
     """The training and the test set of a data set.
 
-    data_dir  the folder with its files; by default the cache, filled by a download if need be
+    data_dir  the folder with its files, or the folder that holds that one; by default the cache, filled by a download
+              if need be.  Not for digits and synthetic, which need no files
     augment   random changes of training images: "none", or some of crop, flip, cutout, mixup joined by +
 
-    Raises ValueError for an unknown name or change, FileNotFoundError for a folder without the files, DataError for
-    files that are not what they should be, DownloadError without network.
+    Raises ValueError for an unknown name or change, or a folder where none is needed, FileNotFoundError for a folder
+    without the files, DataError for files that are not what they should be, DownloadError without network.
     """
     if name not in SOURCES:
         close = get_close_matches(name, SOURCES, n=2, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(SOURCES)}"
         raise ValueError(f"no data set is called {name!r}: {hint}")
     source = SOURCES[name]
+    if data_dir is not None and source.read in (_digits, _synthetic):
+        raise ValueError(f"{name} needs no files: leave data_dir (--data-dir) out, or choose another data set")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise FileNotFoundError(f"the data folder {data_dir} does not exist or is no folder: give the folder that "
                                 f"holds the files of {name}")
     parts = source.read(None if data_dir is None else Path(data_dir))
-    size = parts["train"][0].shape[2]
-    change = transforms.augmentation(augment, size, len(source.classes))
+    change = transforms.augmentation(augment, parts["train"][0].shape[2:], len(source.classes))
     known = (source.classes, source.scale, source.mean, source.std)
     return Dataset(name, *parts["train"], *known, change), Dataset(name, *parts["test"], *known)
 
@@ -137,76 +140,77 @@ def _digits(folder):
     return {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
 
 
-def _idx(name, url, md5s):
+def _idx(name, folders, url, md5s):
     """A reader of four IDX files, gzipped or not."""
     remotes = {f: Remote(f"{url}{f}.gz", md5) for f, md5 in zip((f for pair in IDX.values() for f in pair), md5s)}
 
     def read(folder):
         out = {}
-        for part, (images, labels) in IDX.items():
-            paths = [_find(name, folder, f, remotes[f]) for f in (images, labels)]
-            pixels = read_idx(paths[0], 3)
-            if not len(pixels) or min(pixels.shape) < 1:
-                raise DataError(f"{paths[0]}: holds no images ({pixels.shape})")
-            out[part] = (pixels[:, None], check_labels(paths[1], read_idx(paths[1], 1), len(pixels), 10))
+        for part, files in IDX.items():
+            images, labels = (_find(name, folder, folders, f, remotes[f]) for f in files)
+            pixels = read_idx(images, 3)
+            if not pixels.size:
+                raise DataError(f"{images}: holds no images: its header says {pixels.shape}")
+            out[part] = (pixels[:, None], check_labels(labels, read_idx(labels, 1), len(pixels), 10))
+        sizes = {part: f"{pixels.shape[2]}x{pixels.shape[3]}" for part, (pixels, _) in out.items()}
+        if sizes["train"] != sizes["test"]:
+            raise DataError(f"{images}: its images are {sizes['test']}, those to train with {sizes['train']}: the "
+                            "files do not belong together")
         return out
     return read
 
 
-def _find(name, folder, file, remote):
-    """The path of an IDX file: in the folder, under any of its usual names, or in the cache."""
-    usual = [f"{prefix}{variant}{end}" for prefix in ("", f"{name}/", f"{name}/raw/")
-             for variant in (file, file.replace("-idx", ".idx")) for end in (".gz", "")]
-    for place in (folder, None if folder else cache_dir()):
-        for candidate in usual if place else ():
+def _find(name, folder, folders, file, remote):
+    """The path of an IDX file, under any of its usual names; fetched if there is no folder to look in."""
+    usual = [f"{variant}{end}" for variant in (file, file.replace("-idx", ".idx")) for end in (".gz", "")]
+    for place in _places(folder, folders):
+        for candidate in usual:
             if (place / candidate).is_file():
                 return place / candidate
     if folder:
-        raise FileNotFoundError(f"{folder} holds no {file}.gz (nor {file}): --data-dir must name the folder with the "
-                                f"four files of {name}: {', '.join(f for pair in IDX.values() for f in pair)}"
-                                ", each with or without .gz")
+        raise FileNotFoundError(f"{folder} holds no {file}.gz (nor {file}), neither itself nor in its "
+                                f"{' or '.join(folders)}: data_dir (--data-dir) must name the folder with the four "
+                                f"files of {name}: {', '.join(f for pair in IDX.values() for f in pair)}, each with or "
+                                "without .gz")
     return fetch(remote, cache_dir() / name / f"{file}.gz")
 
 
+def _places(folder, folders):
+    """Where a data set may be: the folder given or one in it, by its usual names; without one, those of the cache."""
+    return [folder, *(folder / f for f in folders)] if folder else [cache_dir() / f for f in folders]
+
+
 def _cifar(name, classes, archive, md5, inner, members):
-    """A reader of CIFAR's binary files, unpacked or in the archive."""
+    """A reader of CIFAR's binary files, unpacked or in the archive; members: part -> file -> how many images."""
     coarse = classes == 100
+    counts = {f: n for files in members.values() for f, n in files.items()}
 
     def read(folder):
-        paths = _unpacked(folder or cache_dir(), inner, [f for files in members.values() for f in files])
-        if paths:
-            parts = {part: [read_cifar(paths[f], coarse) for f in files] for part, files in members.items()}
+        places = _places(folder, (name, inner, f"{name}/{inner}"))
+        place = next((p for p in places if all((p / f).is_file() for f in counts)), None)
+        if place:
+            pieces = {f: read_cifar(place / f, coarse) for f in counts}
         else:
-            parts = _from_archive(name, folder, archive, md5, inner, members, coarse)
-        return {part: (np.concatenate([images for images, _ in pieces]),
-                       check_labels(f"{name} ({part})", np.concatenate([labels for _, labels in pieces]),
-                                    sum(len(images) for images, _ in pieces), classes))
-                for part, pieces in parts.items()}
+            path = _archive(name, folder, places, archive, md5, counts)
+            raw = read_tar_members(path, {f"{inner}/{f}": n * record_size(coarse) for f, n in counts.items()})
+            pieces = {f: cifar_records(raw[f"{inner}/{f}"], coarse, f"{path}: {f}") for f in counts}
+        for f, (images, labels) in pieces.items():
+            check_labels(place / f if place else f"{path}: {f}", labels, len(images), classes)
+        return {part: tuple(np.concatenate(arrays) for arrays in zip(*(pieces[f] for f in files)))
+                for part, files in members.items()}
     return read
 
 
-def _unpacked(place, inner, files):
-    """The paths of the files in the place or its usual folder, if all are there."""
-    for root in (place, place / inner):
-        if all((root / f).is_file() for f in files):
-            return {f: root / f for f in files}
-    return None
-
-
-def _from_archive(name, folder, archive, md5, inner, members, coarse):
-    path = (folder or cache_dir() / name) / archive
-    if not path.is_file():
-        if folder:
-            raise FileNotFoundError(f"{folder} holds neither {archive} nor the files of CIFAR's binary version "
-                                    f"({', '.join(f for files in members.values() for f in files)})")
-        fetch(Remote(CIFAR_URL + archive, md5), path)
-    size = {"cifar10": 10_000 * 3073}
-    raw = {}
-    for part, files in members.items():
-        count = size.get(name, (50_000 if part == "train" else 10_000) * 3074)
-        raw |= read_tar_members(path, [f"{inner}/{f}" for f in files], count)
-    return {part: [cifar_records(raw[f"{inner}/{f}"], coarse, f"{path}: {f}") for f in files]
-            for part, files in members.items()}
+def _archive(name, folder, places, archive, md5, files):
+    """The path of CIFAR's archive; fetched if there is no folder to look in."""
+    for place in places:
+        if (place / archive).is_file():
+            return place / archive
+    if folder:
+        raise FileNotFoundError(f"{folder} holds neither {archive} nor all files of {name}'s binary version "
+                                f"({', '.join(files)}), neither itself nor in {name}: data_dir (--data-dir) must name "
+                                "the folder with one or the other; the \"python version\" is pickled and not read")
+    return fetch(Remote(CIFAR_URL + archive, md5), cache_dir() / name / archive)
 
 
 def _synthetic(folder):
@@ -227,22 +231,23 @@ def _synthetic(folder):
 SOURCES: dict[str, Source] = {
     "digits": Source(_digits, DIGITS, 16.0, (0.3053,), (0.3761,),
                      "1,438 + 359 handwritten digits, 8x8; comes with the package (UCI)"),
-    "mnist": Source(_idx("mnist", MNIST_URL, ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
-                                              "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c")),
+    "mnist": Source(_idx("mnist", ("mnist", "mnist/raw", "MNIST/raw"), MNIST_URL,
+                         ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
+                          "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c")),
                     DIGITS, 255.0, (0.1307,), (0.3081,),
                     "60,000 + 10,000 handwritten digits, 28x28 (LeCun et al. 1998)"),
-    "fashion_mnist": Source(_idx("fashion_mnist", FASHION_URL,
+    "fashion_mnist": Source(_idx("fashion_mnist", ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"), FASHION_URL,
                                  ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
                                   "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310")),
                             CLOTHES, 255.0, (0.2860,), (0.3530,),
                             "60,000 + 10,000 pieces of clothing, 28x28 (Xiao et al. 2017)"),
     "cifar10": Source(_cifar("cifar10", 10, "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530",
-                             "cifar-10-batches-bin", {"train": [f"data_batch_{k}.bin" for k in range(1, 6)],
-                                                      "test": ["test_batch.bin"]}),
+                             "cifar-10-batches-bin", {"train": {f"data_batch_{k}.bin": 10_000 for k in range(1, 6)},
+                                                      "test": {"test_batch.bin": 10_000}}),
                       CIFAR10, 255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
                       "50,000 + 10,000 photographs, 3x32x32, 10 classes (Krizhevsky 2009)"),
     "cifar100": Source(_cifar("cifar100", 100, "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8",
-                              "cifar-100-binary", {"train": ["train.bin"], "test": ["test.bin"]}),
+                              "cifar-100-binary", {"train": {"train.bin": 50_000}, "test": {"test.bin": 10_000}}),
                        CIFAR100, 255.0, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762),
                        "50,000 + 10,000 photographs, 3x32x32, 100 classes (Krizhevsky 2009)"),
     "synthetic": Source(_synthetic, DIGITS, 255.0, (0.3,), (0.25,),

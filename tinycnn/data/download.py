@@ -6,17 +6,21 @@
 """
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import os
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-TIMEOUT = 10.0
+TIMEOUT = 9.0                                        # seconds without a byte, or until the server answers
 CHUNK = 1 << 18
 
 
@@ -37,18 +41,20 @@ def fetch(remote: Remote, path: Path) -> Path:
     """
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_name(path.name + ".lock")):
-        if not path.exists():                        # another process may have fetched it meanwhile
-            part = path.with_name(path.name + ".part")
-            try:
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(path.name + ".lock")):
+            if not path.exists():                    # another process may have fetched it meanwhile
                 _receive(remote.url, part)
-            except (urllib.error.URLError, OSError, ValueError) as error:
-                raise DownloadError(
-                    f"{remote.url} could not be fetched ({error}). Without network: get this file elsewhere (md5 "
-                    f"{remote.md5}) and put it at {path}, or name the folder you have it in: --data-dir DIR") from None
-            _check(remote, part)
-            os.replace(part, path)
+                _check(remote, part)
+                os.replace(part, path)
+    except DownloadError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise DownloadError(
+            f"{remote.url} could not be fetched ({error}). Without network: get this file elsewhere (md5 {remote.md5}) "
+            f"and put it at {path}, or name the folder you have it in: data_dir (--data-dir DIR)") from None
     return path
 
 
@@ -57,8 +63,9 @@ def _receive(url, part):
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = _answer(request)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416 and have:               # nothing is missing
             return
         raise
@@ -66,7 +73,8 @@ def _receive(url, part):
         if have and response.status != 206:          # the server sends all of it again
             f.truncate(0)
             have = 0
-        total = have + int(response.headers.get("Content-Length") or 0)
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else 0  # 0: unknown
         while chunk := response.read(CHUNK):
             f.write(chunk)
             have += len(chunk)
@@ -75,6 +83,22 @@ def _receive(url, part):
         os.fsync(f.fileno())
     if total and have < total:
         raise OSError(f"the connection ended after {have:,} of {total:,} bytes; the next try goes on from there")
+
+
+def _answer(request):
+    """The server's answer, waited for TIMEOUT seconds in all: a name or several addresses may each take as long."""
+    answer = Future()
+
+    def ask():
+        try:
+            answer.set_result(urllib.request.urlopen(request, timeout=TIMEOUT))
+        except Exception as error:                   # raised by the waiting thread
+            answer.set_exception(error)
+    threading.Thread(target=ask, name="tinycnn-download", daemon=True).start()
+    try:
+        return answer.result(TIMEOUT)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {TIMEOUT:g} seconds") from None
 
 
 def _progress(url, have, total):
@@ -100,7 +124,13 @@ def _locked(path: Path) -> Iterator[None]:
     with open(path, "a+b") as f:
         if os.name == "nt":
             import msvcrt
-            msvcrt.locking(f.fileno(), msvcrt.LK_LOCK, 1)
+            while True:
+                try:
+                    msvcrt.locking(f.fileno(), msvcrt.LK_LOCK, 1)
+                    break
+                except OSError as error:             # the system gives up after ten tries, a second apart
+                    if error.errno != errno.EDEADLOCK:
+                        raise
         else:
             import fcntl
             fcntl.flock(f, fcntl.LOCK_EX)

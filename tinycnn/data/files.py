@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import DataError
 
-MAX_BYTES = 1 << 30                                  # more than any of the data sets here
+MAX_BYTES = 1 << 28                                  # more than any of the data sets here, unpacked
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -41,19 +41,24 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
 
 
 def read_cifar(path: Path, coarse: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 3, 32, 32) and labels (N,) of a CIFAR file in the binary version.
+    """The images (N, 3, 32, 32) and labels (N,) of a CIFAR file in the binary version, whole or a part of it.
 
     coarse: CIFAR-100, whose records begin with a coarse label that is skipped.  Raises DataError.
     Format: https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
     """
-    with _opened(path) as f:
-        raw = f.read(MAX_BYTES)
-    return cifar_records(raw, coarse, path)
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path}: {path.stat().st_size:,} bytes: larger than any file of CIFAR's binary version")
+    return cifar_records(path.read_bytes(), coarse, path)
+
+
+def record_size(coarse: bool) -> int:
+    """The bytes of one image in a CIFAR file: labels, and 32x32 of each colour."""
+    return 1 + coarse + 3 * 32 * 32
 
 
 def cifar_records(raw: bytes, coarse: bool, name: object) -> tuple[np.ndarray, np.ndarray]:
     """The records of a file's bytes: label bytes, then 3072 bytes of red, green and blue planes."""
-    size = 3072 + 1 + coarse
+    size = record_size(coarse)
     if not raw or len(raw) % size:
         raise DataError(f"{name}: {len(raw):,} bytes are no whole number of records of {size}: the file is cut short, "
                         "or not of CIFAR's binary version")
@@ -61,24 +66,43 @@ def cifar_records(raw: bytes, coarse: bool, name: object) -> tuple[np.ndarray, n
     return records[:, 1 + coarse:].reshape(-1, 3, 32, 32), records[:, int(coarse)].astype(np.int64)
 
 
-def read_tar_members(path: Path, names: list[str], size: int) -> dict[str, bytes]:
-    """The named files of a .tar.gz, read into memory: nothing is unpacked to disk.
+def read_tar_members(path: Path, sizes: dict[str, int]) -> dict[str, bytes]:
+    """The files of a .tar.gz named in `sizes`, read into memory: nothing is unpacked to disk.
 
-    Raises DataError for a member that is missing, no ordinary file, or not of `size` bytes.
+    Raises DataError for a member that is missing, no ordinary file, or not of its size, and for a damaged archive.
     """
+    found = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            found = {}
-            for member in archive:
-                if member.name in names:
-                    if not member.isfile() or member.size != size:
-                        raise DataError(f"{path}: {member.name} is no file of {size:,} bytes")
-                    found[member.name] = archive.extractfile(member).read(size)
+        with gzip.open(path, "rb") as unzipped:
+            bounded = _Bounded(unzipped, path)
+            with tarfile.open(fileobj=bounded, mode="r|") as archive:
+                for member in archive:
+                    if (size := sizes.get(member.name)) is not None:
+                        if not member.isfile() or member.size != size:
+                            raise DataError(f"{path}: {member.name} is no file of {size:,} bytes: not the published "
+                                            "archive, get it again")
+                        found[member.name] = archive.extractfile(member).read()
+            while bounded.read(1 << 20):             # to the end, where gzip checks its checksum
+                pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole .tar.gz archive: {error}") from None
-    if missing := [n for n in names if n not in found]:
-        raise DataError(f"{path}: the archive lacks {', '.join(missing)}")
+        raise DataError(f"{path}: damaged, cut short, or no .tar.gz archive: {error}") from None
+    if missing := [n for n in sizes if n not in found]:
+        raise DataError(f"{path}: the archive lacks {', '.join(missing)}: not the published one, get it again")
     return found
+
+
+class _Bounded:
+    """A file that may be read up to MAX_BYTES, so that an archive cannot unpack without end."""
+
+    def __init__(self, file, path):
+        self.file, self.path, self.left = file, path, MAX_BYTES
+
+    def read(self, count):
+        data = self.file.read(count)
+        self.left -= len(data)
+        if self.left < 0:
+            raise DataError(f"{self.path}: unpacks to more than {MAX_BYTES:,} bytes: not the published archive")
+        return data
 
 
 def check_labels(path: object, labels: np.ndarray, count: int, classes: int) -> np.ndarray:

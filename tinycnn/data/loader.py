@@ -22,8 +22,10 @@ class DataLoader:
     num_workers  threads that prepare batches ahead; 0: none, each batch is made when it is asked for
     prefetch_factor  how many batches each of them is ahead
 
-    Each loop is an epoch.  state_dict() between two batches is the exact position: a loop after load_state_dict()
-    goes on with the next batch.  An error in a thread is raised in the loop.  As torch.utils.data.DataLoader.
+    Each loop is an epoch, also one that is left early.  state_dict() between two batches is the exact position: the
+    first loop after load_state_dict() goes on with the next batch.  An error in a thread is raised in the loop.
+    Raises TypeError for what is no sequence of pairs, ValueError for an empty one and for options out of range.
+    As torch.utils.data.DataLoader.
 
     >>> loader = DataLoader([(np.zeros(2), i) for i in range(5)], batch_size=2)
     >>> [labels.tolist() for images, labels in loader]
@@ -32,16 +34,18 @@ class DataLoader:
 
     def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False, num_workers: int = 1,
                  drop_last: bool = False, prefetch_factor: int = 2, seed: int = 0):
-        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be a positive integer, got {batch_size!r}")
-        if num_workers < 0 or prefetch_factor < 1 or seed < 0:
-            raise ValueError(f"DataLoader: num_workers={num_workers} and seed={seed} must not be negative, "
-                             f"prefetch_factor={prefetch_factor} at least 1")
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise TypeError(f"DataLoader: dataset must be a Dataset or a sequence of (image, label), got "
+                            f"{type(dataset).__name__}; list(...) makes one of an iterator")
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0),
+                                   ("prefetch_factor", prefetch_factor, 1), ("seed", seed, 0)):
+            if not isinstance(value, (int, np.integer)) or value < least:
+                raise ValueError(f"DataLoader: {name} must be an integer of at least {least}, got {value!r}")
         if not len(dataset):
             raise ValueError("DataLoader: the data set is empty")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, int(batch_size), shuffle, drop_last
-        self.num_workers, self.prefetch_factor, self.seed = num_workers, prefetch_factor, seed
-        self.epoch, self.position = 0, 0             # batches of this epoch that were handed out
+        self.num_workers, self.prefetch_factor, self.seed = int(num_workers), int(prefetch_factor), int(seed)
+        self.set_epoch(0)
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -50,38 +54,50 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next loop be this epoch, from its beginning."""
-        self.epoch, self.position = epoch, 0
+        self.epoch, self.position = epoch, 0         # position: batches of the epoch that were handed out
+        self._goes_on = False                        # whether the next loop begins at the position
 
     def state_dict(self) -> dict[str, int]:
         """The position: epoch, batches handed out, seed."""
         return {"epoch": self.epoch, "position": self.position, "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from a position of a loader over the same data with the same batch size."""
-        self.epoch, self.position, self.seed = (state_dict[k] for k in ("epoch", "position", "seed"))
+        """Go on from a position of a loader over the same data with the same batch size.
+
+        Raises ValueError for what state_dict() cannot have given.
+        """
+        if set(state_dict) != set(self.state_dict()):
+            raise ValueError(f"DataLoader.load_state_dict: expected epoch, position and seed, got "
+                             f"{', '.join(map(str, state_dict)) or 'nothing'}: pass what state_dict() gave")
+        if not 0 <= state_dict["position"] <= len(self):
+            raise ValueError(f"DataLoader.load_state_dict: position {state_dict['position']} in an epoch of "
+                             f"{len(self)} batches: use the batch size and the data that the state was taken with")
+        self.epoch, self.position, self.seed = (int(state_dict[k]) for k in ("epoch", "position", "seed"))
+        self._goes_on = True
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self.position >= len(self):               # the position was taken after an epoch's last batch
-            self.epoch, self.position = self.epoch + 1, 0
-        order = self._order()
-        made = self._ahead(order) if self.num_workers else map(lambda b: self._batch(order, b),
-                                                               range(self.position, len(self)))
-        for batch in made:
-            self.position += 1
+        if self.position and (not self._goes_on or self.position == len(self)):      # that epoch is over
+            self.set_epoch(self.epoch + 1)
+        self._goes_on = False
+        epoch, first = self.epoch, self.position
+        for position, batch in enumerate(self._batches(epoch, first), first + 1):
+            self.position = position                 # before the batch is handed out: a state taken with it is past it
             yield batch
-        self.epoch, self.position = self.epoch + 1, 0
+        self.set_epoch(epoch + 1)
 
-    def _order(self):
+    def _batches(self, epoch, first):
+        """The batches of an epoch from the first on; threads, if any, begin them while earlier ones are used."""
         n = len(self.dataset)
-        return np.random.default_rng((self.seed, self.epoch)).permutation(n) if self.shuffle else np.arange(n)
-
-    def _ahead(self, order):
-        """The batches in order, each begun by a thread while earlier ones are used."""
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="tinycnn-loader")
-        waiting, todo = deque(), iter(range(self.position, len(self)))
+        order = np.random.default_rng((self.seed, epoch)).permutation(n) if self.shuffle else np.arange(n)
+        jobs = ((order[b * self.batch_size:(b + 1) * self.batch_size], (self.seed, epoch, b))
+                for b in range(first, len(self)))
+        if not self.num_workers:
+            yield from (self._batch(*job) for job in jobs)
+            return
+        pool, waiting = ThreadPoolExecutor(self.num_workers, thread_name_prefix="tinycnn-loader"), deque()
         try:
-            for b in todo:
-                waiting.append(pool.submit(self._batch, order, b))
+            for job in jobs:
+                waiting.append(pool.submit(self._batch, *job))
                 if len(waiting) > self.num_workers * self.prefetch_factor:
                     yield waiting.popleft().result()
             while waiting:
@@ -89,10 +105,21 @@ class DataLoader:
         finally:                                     # also when the loop is left early
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _batch(self, order, b):
-        """Batch b of the epoch."""
-        indices = order[b * self.batch_size:(b + 1) * self.batch_size]
+    def _batch(self, indices, seed):
+        """The images and labels at the indices; seed is that of their random changes."""
         if hasattr(self.dataset, "batch"):
-            return self.dataset.batch(indices, np.random.default_rng((self.seed, self.epoch, b)))
-        images, labels = zip(*(self.dataset[int(i)] for i in indices))
-        return np.stack([np.asarray(image) for image in images]), np.asarray(labels)
+            return self.dataset.batch(indices, np.random.default_rng(seed))
+        return _stacked([self.dataset[int(i)] for i in indices])
+
+
+def _stacked(pairs):
+    """(image, label) pairs as an array of each."""
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"DataLoader: dataset[i] must be a pair (image, label), got {type(pair).__name__}"
+                            + (f" of {len(pair)}" if isinstance(pair, (tuple, list)) else ""))
+    images, labels = ([np.asarray(part) for part in parts] for parts in zip(*pairs))
+    if len(shapes := sorted({image.shape for image in images})) > 1:
+        raise ValueError(f"DataLoader: the images of a batch must have one shape, got "
+                         f"{' and '.join(map(str, shapes))}: resize them (transforms.Resize), or use batch_size=1")
+    return np.stack(images), np.stack(labels)
