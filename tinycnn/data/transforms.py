@@ -168,10 +168,17 @@ class Resize(_Transform):
         _require(images.ndim == 4, self, "expected a batch of images (N, C, H, W); image[None] is a batch of one",
                  images.shape)
         if self.interpolation == "nearest":
-            rows, columns = (((np.arange(k) + 0.5) * n / k).astype(int) for n, k in zip(images.shape[2:], (H, W)))
+            rows, columns = (_nearest(n, k) for n, k in zip(images.shape[2:], (H, W)))
             return images[:, :, rows][:, :, :, columns]
         out = _rounded(images @ _triangles(images.shape[3], W).T, images.dtype)
         return _rounded(_triangles(images.shape[2], H) @ out, images.dtype)
+
+
+def _nearest(n, out):
+    """(out,): the element of n in which the centre of each of the new ones lies; summed step by step, as Pillow does,
+    which decides where a centre falls between two."""
+    step = n / out
+    return np.cumsum([step / 2] + [step] * (out - 1)).astype(int)
 
 
 def _triangles(n, out):
