@@ -21,7 +21,8 @@ import numpy as np
 
 from ..autograd import Tensor
 from .atomic import write_atomically
-from .safetensors import METADATA, FileFormatError, encodable, encode, plain_array, raw_bytes, read
+from .errors import FileFormatError
+from .safetensors import METADATA, encodable, encode, plain_array, raw_bytes, read
 
 FORMAT = "tinycnn-checkpoint-1"
 MAX_DEPTH = 64

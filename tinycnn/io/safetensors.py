@@ -16,25 +16,26 @@ from collections.abc import Mapping
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from ..autograd import Tensor
 from ..backend import to_numpy
 from .atomic import write_atomically
+from .errors import FileFormatError
+from .mapped import BFLOAT16, elements, itemsize, map_file
 
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
-          "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
+# In the order in which the arrays of a file are sorted: every one starts at a multiple of its element's size.
+DTYPES = {"U64": "<u8", "I64": "<i8", "F64": "<f8", "C64": "<c8", "F32": "<f4", "U32": "<u4", "I32": "<i4",
+          "F16": "<f2", "U16": "<u2", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1"}
 _NAMES = {np.dtype(v): k for k, v in DTYPES.items()}
+_ORDER = {np.dtype(v): i for i, v in enumerate(DTYPES.values())}
+_KINDS = {**DTYPES, "BF16": BFLOAT16}                # what can be read
 METADATA = "__metadata__"                            # the one name no array can have
 MAX_HEADER = 16 << 20                                # a header of this size would describe a hundred thousand arrays
 MAX_RANK = 32
 _LARGEST = (1 << 63) - 1                             # bytes NumPy can address, empty dimensions left out
-
-
-class FileFormatError(ValueError):
-    """A file is not what it should be: damaged, cut short, or made to mislead."""
 
 
 # ---------------------------------------------------------------------------------------- writing
@@ -61,10 +62,9 @@ def plain_array(v: Any) -> np.ndarray:
 def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> list[Any]:
     """The pieces of the file; the arrays' own memory, not copies."""
     _check_names(arrays, metadata or {})
-    header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {} if metadata is None else {METADATA: dict(metadata)}
     at, body = 0, []
-    # Larger elements first, then by name: every array starts at a multiple of its element's size.
-    for name in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n)):
+    for name in sorted(arrays, key=lambda n: (_ORDER[arrays[n].dtype], n.encode())):
         array = arrays[name]
         header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape),
                         "data_offsets": [at, at + array.nbytes]}
@@ -108,33 +108,40 @@ def encodable(text: str) -> bool:
 
 # ---------------------------------------------------------------------------------------- reading
 
-def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by name.  Raises FileFormatError for anything malformed, OSError if it cannot be read."""
-    return read(path)[0]
+def load_safetensors(path: str | Path, mmap: bool = True) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; bfloat16 becomes float32, exactly.
+
+    mmap: the arrays are views of the file, which is read when they are used (see mapped.py); they can be written to,
+    the file stays as it is.  Otherwise they are read at once.
+
+    Raises FileFormatError for anything malformed, OSError if the file cannot be read.
+    """
+    return read(path, mmap)[0]
 
 
-def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(path: str | Path, mmap: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a file."""
     try:
         with open(path, "rb") as f:
-            return _decoded(f, os.fstat(f.fileno()).st_size)
+            return _decoded(f, os.fstat(f.fileno()).st_size, mmap)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
 
 
 def decode(raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a file's bytes.  Raises FileFormatError."""
-    return _decoded(BytesIO(raw), len(raw))
+    return _decoded(BytesIO(raw), len(raw), False)
 
 
-def _decoded(f, size):
-    header, size = _header(f, size)
+def _decoded(f, size, mmap):
+    header, body = _header(f, size)
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FileFormatError(f"{METADATA} must map text to text")
     entries = sorted((_entry(name, e) for name, e in header.items()), key=lambda e: (e[3], e[4]))
-    _check_cover(entries, size)
-    arrays = {name: _array(f, name, dtype, shape) for name, dtype, shape, _, _ in entries}
+    _check_cover(entries, body)
+    memory = map_file(f) if mmap else None
+    arrays = {entry[0]: _array(f, memory, size - body, *entry) for entry in entries}
     return {name: arrays[name] for name in header}, metadata
 
 
@@ -175,17 +182,17 @@ def _entry(name, e):
     if not isinstance(e, dict) or set(e) != {"dtype", "shape", "data_offsets"}:
         raise FileFormatError(f"array {name!r}: expected exactly dtype, shape and data_offsets")
     dtype, shape, offsets = e["dtype"], e["shape"], e["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise FileFormatError(f"array {name!r}: dtype {str(dtype)[:40]!r} is none of {', '.join(DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in _KINDS:
+        raise FileFormatError(f"array {name!r}: dtype {str(dtype)[:40]!r} is none of {', '.join(_KINDS)}")
     if not (_sizes(shape) and _sizes(offsets) and len(offsets) == 2):
         raise FileFormatError(f"array {name!r}: shape and data_offsets must be whole numbers >= 0, got "
                               f"{str(shape)[:80]} and {str(offsets)[:80]}")
-    itemsize = np.dtype(DTYPES[dtype]).itemsize
-    if len(shape) > MAX_RANK or itemsize * prod(n for n in shape if n) > _LARGEST:
+    size = itemsize(_KINDS[dtype])
+    if len(shape) > MAX_RANK or size * prod(n for n in shape if n) > _LARGEST:
         raise FileFormatError(f"array {name!r}: no array can have the shape {str(shape)[:80]}")
-    if offsets[1] - offsets[0] != itemsize * prod(shape):
+    if offsets[1] - offsets[0] != size * prod(shape):
         raise FileFormatError(f"array {name!r}: {dtype} of shape {shape} does not take the bytes {offsets}")
-    return name, DTYPES[dtype], shape, *offsets
+    return name, _KINDS[dtype], shape, *offsets
 
 
 def _sizes(values):
@@ -206,12 +213,12 @@ def _check_cover(entries, size):
         raise FileFormatError(f"{size - at} bytes follow the last array")
 
 
-def _array(f: BinaryIO, name, dtype, shape):
-    """The next array of the data."""
-    array = np.empty(shape, dtype)
-    memory = raw_bytes(array)
-    if f.readinto(memory) != memory.size:
-        raise FileFormatError(f"the file is cut short: array {name!r} is not whole")
-    if dtype == "|b1" and memory.size and memory.max() > 1:
-        raise FileFormatError(f"array {name!r} is boolean but has bytes other than 0 and 1")
-    return array
+def _array(f, memory, body, name, kind, shape, start, stop):
+    """The next array of the data, which begins at byte `body` of the file: of its memory, or read."""
+    if memory is None:
+        memory, at = bytearray(stop - start), 0
+        if f.readinto(memory) != stop - start:
+            raise FileFormatError(f"the file is cut short: array {name!r} is not whole")
+    else:
+        at = body + start
+    return elements(memory, kind, at, prod(shape), name).reshape(shape)
