@@ -24,9 +24,11 @@ from typing import Any
 from .errors import FileFormatError
 from .pickle_values import KEY_KINDS, Call, check_result
 
-MAX_BYTES = 16 << 20                                 # of one program: a hundred thousand tensors
-MAX_OBJECTS = 500_000                                # containers and calls: one byte of program can make 200 of memory
-MAX_STACK = 1 << 20
+MAX_BYTES = 16 << 20                                 # of one program; a tensor takes about 100
+MAX_OBJECTS = 250_000                                # containers and calls, of which a tensor takes 7: one byte of
+                                                     # program can make 200 bytes of memory
+MAX_STACK = 1 << 18
+MAX_MARKS = 1000
 MAX_KEY = 4096                                       # characters, so that comparing keys stays cheap
 MAX_OTHER_KEYS = 10_000                              # numbers hash predictably: many can be made to collide
 MAX_INTEGER = 1024                                   # bytes
@@ -88,6 +90,14 @@ class _Machine:
         """The next n bytes, as an integer."""
         return int.from_bytes(self.take(n), "little")
 
+    def byte(self):
+        """The next byte: number(1), for most operations have one."""
+        at = self.at
+        if at >= self.end:
+            raise FileFormatError("the pickle is cut short")
+        self.at = at + 1
+        return self.data[at]
+
     def line(self):
         """The text up to the end of the line, at most 256 bytes of it."""
         stop = self.data.find(b"\n", self.at, min(self.end, self.at + 256))
@@ -130,9 +140,8 @@ class _Machine:
         return self.stack[-1]
 
     def mark(self):
-        self.objects += 1                            # a stack of its own
-        if self.objects > MAX_OBJECTS:
-            raise FileFormatError(f"the pickle makes more than {MAX_OBJECTS} objects")
+        if len(self.marks) == MAX_MARKS:
+            raise FileFormatError(f"the pickle has more than {MAX_MARKS} marks at once")
         self.marks.append(self.stack)
         self.stack = []
 
@@ -217,7 +226,7 @@ class _Machine:
         if (module, name) not in self.allowed:
             raise FileFormatError(f"the pickle asks for {module[:80]}.{name[:80]}, which is nothing a weight file "
                                   "needs and might run code: save the model's state_dict() alone")
-        self.new(self.allowed[module, name])
+        self.push(self.allowed[module, name])
 
     def stack_global(self):
         name, module = self.pop(), self.pop()
@@ -274,7 +283,7 @@ def _integer(machine, n):
 
 
 def _protocol(machine):
-    version = machine.number(1)
+    version = machine.byte()
     if not 1 <= version <= 5:
         raise FileFormatError(f"pickle protocol {version}: 1 to 5 are read")
 
@@ -306,13 +315,13 @@ for _code, _operation in {
     0x80: _protocol, 0x95: _frame, 0x28: _Machine.mark,
     # numbers
     0x4E: lambda m: m.push(None), 0x88: lambda m: m.push(True), 0x89: lambda m: m.push(False),
-    0x49: _integer_line, 0x4C: _integer_line, 0x4B: lambda m: m.push(m.number(1)), 0x4D: lambda m: m.push(m.number(2)),
-    0x4A: lambda m: _integer(m, 4), 0x8A: lambda m: _integer(m, m.number(1)), 0x8B: lambda m: _integer(m, m.number(4)),
+    0x49: _integer_line, 0x4C: _integer_line, 0x4B: lambda m: m.push(m.byte()), 0x4D: lambda m: m.push(m.number(2)),
+    0x4A: lambda m: _integer(m, 4), 0x8A: lambda m: _integer(m, m.byte()), 0x8B: lambda m: _integer(m, m.number(4)),
     0x47: lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
     # text and bytes: the length has 1, 4 or 8 bytes; 54 and 55 are the text of Python 2
-    0x8C: lambda m: m.push(_text(m.take(m.number(1)))), 0x58: lambda m: m.push(_text(m.take(m.number(4)))),
-    0x8D: lambda m: m.push(_text(m.take(m.number(8)))), 0x55: lambda m: m.push(_text(m.take(m.number(1)))),
-    0x54: lambda m: m.push(_text(m.take(m.number(4)))), 0x43: lambda m: m.push(m.take(m.number(1))),
+    0x8C: lambda m: m.push(_text(m.take(m.byte()))), 0x58: lambda m: m.push(_text(m.take(m.number(4)))),
+    0x8D: lambda m: m.push(_text(m.take(m.number(8)))), 0x55: lambda m: m.push(_text(m.take(m.byte()))),
+    0x54: lambda m: m.push(_text(m.take(m.number(4)))), 0x43: lambda m: m.push(m.take(m.byte())),
     0x42: lambda m: m.push(m.take(m.number(4))), 0x8E: lambda m: m.push(m.take(m.number(8))),
     # containers
     0x5D: lambda m: m.new([]), 0x7D: lambda m: m.new({}), 0x8F: lambda m: m.new(set()), 0x29: lambda m: m.new(()),
@@ -322,8 +331,8 @@ for _code, _operation in {
     0x61: _Machine.append, 0x65: _Machine.appends, 0x73: _Machine.set_item, 0x75: _Machine.set_items,
     0x90: _Machine.add_items,
     # memo
-    0x70: lambda m: m.put(_index(m)), 0x71: lambda m: m.put(m.number(1)), 0x72: lambda m: m.put(m.number(4)),
-    0x94: lambda m: m.put(len(m.memo)), 0x67: lambda m: m.get(_index(m)), 0x68: lambda m: m.get(m.number(1)),
+    0x70: lambda m: m.put(_index(m)), 0x71: lambda m: m.put(m.byte()), 0x72: lambda m: m.put(m.number(4)),
+    0x94: lambda m: m.put(len(m.memo)), 0x67: lambda m: m.get(_index(m)), 0x68: lambda m: m.get(m.byte()),
     0x6A: lambda m: m.get(m.number(4)),
     # names and calls
     0x63: lambda m: m.look_up(m.line(), m.line()), 0x93: _Machine.stack_global, 0x52: _Machine.reduce,

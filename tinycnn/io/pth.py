@@ -29,7 +29,7 @@ from .pickle_machine import MAX_BYTES, run
 from .pickle_values import PYTHON, Call, Opaque
 from .zip_directory import STORED, entries
 
-MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+MAGIC = 0x1950A86A20F9469CFC6C
 MAX_RANK = 64                                        # NumPy's
 EXPANDED = 1 << 20                                   # bytes that an expanded tensor may stand for in any file
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": BFLOAT16,
@@ -51,15 +51,14 @@ def load_pth(path: str | Path) -> Any:
     """
     try:
         with open(path, "rb") as f:
-            memory = map_file(f)
-        if memory[:4] == b"PK\3\4":
-            return _read_zip(memory)
-        if memory[:len(MAGIC)] == MAGIC:
-            return _read_legacy(memory)
-        raise FileFormatError("this is no file of torch.save (files of PyTorch 0.1, which were tar archives, are not "
-                              "read either)")
+            return decode_pth(map_file(f))
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
+
+
+def decode_pth(memory) -> Any:
+    """What a file's bytes, or its mapped memory, hold.  Raises FileFormatError."""
+    return _read_zip(memory) if memory[:4] == b"PK\3\4" else _read_legacy(memory)
 
 
 # ---------------------------------------------------------------------------------------- the two formats
@@ -89,7 +88,14 @@ def _read_zip(memory):
 
 
 def _read_legacy(memory):
-    version, at = run(memory, len(MAGIC), {})
+    try:
+        magic, at = run(memory, 0, {})
+    except FileFormatError:
+        magic = None
+    if magic != MAGIC:
+        raise FileFormatError("this is no file of torch.save (files of PyTorch 0.1, which were tar archives, are not "
+                              "read either)")
+    version, at = run(memory, at, {})
     system, at = run(memory, at, {})
     if version != 1001 or type(system) is not dict or system.get("little_endian") is not True:
         raise FileFormatError(f"protocol {str(version)[:20]} of a machine that may be big-endian: 1001 and "

@@ -14,7 +14,7 @@ from .errors import FileFormatError
 from .mapped import map_file
 from .npz import decode_npz, encode_npz
 from .pth import load_pth
-from .safetensors import load_safetensors, plain_array, read, save_safetensors
+from .safetensors import plain_array, read, save_safetensors
 from .zip_directory import entries
 
 PLACES = ("state_dict", "model", "model_state_dict", "net", "params")      # where training programs keep the weights
@@ -77,7 +77,8 @@ def _content(path):
                 raise FileFormatError(f"{path}: {error}") from None
     if head[8:] != b"{":
         return load_pth(path)
-    return load(path) if "format" in read(path, mmap=True)[1] else load_safetensors(path)
+    arrays, metadata = read(path, mmap=True)
+    return load(path) if "tree" in metadata else arrays
 
 
 def _candidates(found):
