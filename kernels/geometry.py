@@ -76,10 +76,8 @@ def window(size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False) 
 
 
 def _steps(n, k, s, p, d, ceil_mode):
-    room = n + 2 * p - d * (k - 1) - 1
-    if room < 0:
-        return 0
-    steps = (room + (s - 1 if ceil_mode else 0)) // s + 1
+    room = n + 2 * p - d * (k - 1) - 1               # below 0 if the kernel is larger than the padded input
+    steps = max(0, (room + (s - 1 if ceil_mode else 0)) // s + 1)
     if ceil_mode and (steps - 1) * s >= n + p:       # the last window must start inside the input or its left padding
         steps -= 1
     return steps

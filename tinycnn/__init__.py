@@ -57,6 +57,7 @@ from .ops.shape import (
 )
 from .ops.softmax import log_softmax, softmax
 from .random import get_rng_state, manual_seed, set_rng_state
+from .recompute import checkpoint, checkpoint_sequential
 
 __version__ = "0.1.0"
 

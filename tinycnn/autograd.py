@@ -22,7 +22,15 @@ from weakref import ref
 import numpy as np
 
 from .methods import FUNCTIONS, TensorMethods
-from .recording import Node, enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: F401  (for all)
+from .recording import (  # noqa: F401  (for all)
+    Node,
+    enable_grad,
+    is_grad_enabled,
+    is_replaying,
+    no_grad,
+    replaying,
+    set_grad_enabled,
+)
 
 OPS: dict[str, Callable[..., Tensor]] = {}           # every differentiable operation, by name
 

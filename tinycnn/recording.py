@@ -6,8 +6,8 @@ array that its vjps will need, so that backward() can tell when one has been wri
 from __future__ import annotations
 
 import threading
-from contextlib import ContextDecorator
-from typing import Any, Sequence
+from contextlib import ContextDecorator, contextmanager
+from typing import Any, Iterator, Sequence
 
 from .backend import fingerprint
 from .methods import TensorMethods
@@ -16,6 +16,7 @@ from .methods import TensorMethods
 
 class _Mode(threading.local):
     recording = True
+    replaying = False
 
 
 _mode = _Mode()
@@ -56,6 +57,21 @@ def enable_grad() -> ContextDecorator:
 def set_grad_enabled(mode: bool) -> ContextDecorator:
     """Switch recording on or off, as a `with` block or a decorator; per thread.  As torch.set_grad_enabled."""
     return _Recording(bool(mode))
+
+
+def is_replaying() -> bool:
+    """Whether this thread repeats a forward pass (see recompute.py): running statistics have had the batch already."""
+    return _mode.replaying
+
+
+@contextmanager
+def replaying() -> Iterator[None]:
+    """`with` block that repeats a forward pass."""
+    before, _mode.replaying = _mode.replaying, True
+    try:
+        yield
+    finally:
+        _mode.replaying = before
 
 
 # ---------------------------------------------------------------------------------------- the graph

@@ -113,10 +113,12 @@ def _size(n):
     return f"{n:.4g} GiB"
 
 
-def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None) -> Summary:
+def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None, dry: bool = False) -> Summary:
     """Run `model` on zeros of `input_size` (N, C, H, W), or whatever it takes, and describe every layer.
 
     dtype  of the zeros; by default that of the first parameter, or else float32
+    dry    run on an empty batch, which computes nothing: for models that treat each image for itself and do not need
+           to be run to know their shapes (no lazy layers)
 
     The model's mode, gradients and running statistics are left as they were; lazy layers become ordinary ones.
     Raises ValueError for a size that is no shape.  An error of the model is raised again with the table up to the
@@ -126,10 +128,10 @@ def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None) ->
     if not all(isinstance(n, (int, np.integer)) and n > 0 for n in size):
         raise ValueError(f"summary: input_size={input_size!r}: expected positive whole numbers, as in (1, 3, 32, 32)")
     first = next(iter(_ready(model.parameters())), None)
-    zeros = np.zeros(size, dtype or (np.float32 if first is None else first.dtype))
+    zeros = np.zeros((0, *size[1:]) if dry else size, dtype or (np.float32 if first is None else first.dtype))
     x = Tensor(zeros, requires_grad=zeros.dtype.kind == "f")     # layers' fields are found along the graph
     modes = [(m, m.training) for m in model.modules()]
-    watch = _Watch(model)
+    watch = _Watch(model, size[0] if dry else None)
     try:
         model.eval()
         with enable_grad():
@@ -151,14 +153,49 @@ def _ready(parameters):
     return [p for p in parameters if not isinstance(p, nn.UninitializedParameter)]
 
 
+def minimum_input(model: nn.Module, channels: int | None = None, largest: int = 1024) -> int:
+    """The smallest side of a square image with which the model does not run out of pixels.
+
+    channels  of the image; by default those of the first convolution
+
+    A linear layer that wants a larger map does not count: it would only have to be made for the smaller one.  Raises
+    ValueError if not even `largest` is enough.
+
+    >>> minimum_input(nn.Sequential(nn.Conv2d(1, 1, 5), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3)))
+    10
+    """
+    if channels is None:
+        first = next((m for m in model.modules() if isinstance(m, _CONVOLUTIONS)), None)
+        if first is None:
+            raise ValueError("minimum_input: the model has no convolution: give the image's channels")
+        channels = first.in_channels
+    low, high = 0, largest                           # low is too small, high is hoped to be enough
+    if not _enough(model, channels, high):
+        raise ValueError(f"minimum_input: the model does not even take {channels}x{largest}x{largest}")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _enough(model, channels, middle) else (middle, high)
+    return high
+
+
+def _enough(model, channels, side):
+    """Whether an image of that side reaches the end, or a linear layer."""
+    try:
+        summary(model, (1, channels, side, side), dry=True)
+    except (ValueError, TypeError, IndexError) as error:
+        return isinstance(getattr(error, "layer", None), nn.Linear)
+    return True
+
+
 _UNSEEN = None, 0, 0, None                           # shape, MACs, bytes, receptive field
 
 
 class _Watch:
     """Hooks on every layer that note what came out."""
 
-    def __init__(self, model):
-        self.model, self.seen, self.fields, self.kept = model, {}, {}, []
+    def __init__(self, model, images):
+        """images: how many there would be in the batch, if it is empty."""
+        self.model, self.images, self.seen, self.fields, self.kept = model, images, {}, {}, []
         self.handles = [m.register_forward_hook(self._note) for m in model.modules()]
 
     def close(self):
@@ -169,7 +206,8 @@ class _Watch:
         y = output[0] if isinstance(output, (tuple, list)) else output
         if not isinstance(y, Tensor):
             return
-        x = next((t for t in inputs if isinstance(t, Tensor)), None)
+        given = [t for v in inputs for t in (v if isinstance(v, (tuple, list)) else (v,)) if isinstance(t, Tensor)]
+        x = given[0] if given else y
         self.kept += [x, y]                          # ids are only good while the tensors live
         if isinstance(module, _CONVOLUTIONS + _POOLS):
             field = _grown(module, self._field_of(x))
@@ -177,7 +215,9 @@ class _Watch:
             field = None if isinstance(module, _NO_FIELD) else self._field_of(y)
         self.fields[id(y)] = field
         _, macs, size, _ = self.seen.get(id(module), _UNSEEN)
-        self.seen[id(module)] = (y.shape, macs + _macs(module, x, y), size + y.data.nbytes, field)
+        before, after = (t.shape if self.images is None else (self.images, *t.shape[1:]) for t in (x, y))
+        self.seen[id(module)] = (after, macs + _macs(module, prod(before), prod(after)),
+                                 size + prod(after) * y.dtype.itemsize, field)
 
     def _field_of(self, t):
         """The receptive field of a tensor: noted, or the largest of those of the tensors it was computed from."""
@@ -211,16 +251,16 @@ class _Watch:
                        sum(r.bytes for r in rows if r.path in leaves))
 
 
-def _macs(module, x, y):
-    """Multiply-accumulates of one call."""
+def _macs(module, n_in, n_out):
+    """Multiply-accumulates of one call with so many input and output elements."""
     if isinstance(module, _CONVOLUTIONS):
-        return y.numel() * prod(module.weight.shape[1:])
+        return n_out * prod(module.weight.shape[1:])
     if isinstance(module, _TRANSPOSED):
-        return x.numel() * prod(module.weight.shape[1:])
+        return n_in * prod(module.weight.shape[1:])
     if isinstance(module, nn.Linear):
-        return y.numel() * module.in_features
+        return n_out * module.in_features
     if isinstance(module, nn.Bilinear):
-        return y.numel() * module.in1_features * module.in2_features
+        return n_out * module.in1_features * module.in2_features
     return 0
 
 

@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 check failed, 2 wrong usage, 3 missing file, package or network, 130 Ctrl-C")
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_train, _eval, _predict, _summary, _models, _data, _gradcheck, _doctor):
+    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _doctor):
         add(verbs)
     return parser
 
@@ -41,6 +41,10 @@ def _train(verbs: Any) -> None:
     p.add_argument("--clip-norm", type=_real, metavar="X", help="scale gradients longer than X down to X; 0: never")
     p.add_argument("--augment", metavar="WORDS", help="changes made to training images at random, joined by +: "
                    "crop, flip, cutout, mixup; or none")
+    p.add_argument("--image-size", type=_whole(0), metavar="N", help="resize images to NxN; 0: leave them as they are")
+    p.add_argument("--mean", type=_reals, metavar="X,...", help="normalise by this mean, per channel (default: the "
+                   "recipe's, or else the data set's)")
+    p.add_argument("--std", type=_reals, metavar="X,...", help="and by this standard deviation")
     p.add_argument("--seed", type=_whole(0), metavar="N", help="of initial parameters, order and augmentation (0)")
     p.add_argument("--dtype", choices=("float32", "float64"))
     p.add_argument("--device", metavar="NAME", help="cpu or cuda")
@@ -51,8 +55,17 @@ def _train(verbs: Any) -> None:
 
 
 def _eval(verbs: Any) -> None:
-    p = _verb(verbs, "eval", "training:evaluate", "accuracy and loss of a trained model on its test set")
-    _run_options(p)
+    p = _verb(verbs, "eval", "training:evaluate", "accuracy and loss of a trained model on its test set",
+              "Either the folder of a run, or a model and a file of weights: .safetensors, .npz or PyTorch's .pth; "
+              "images are normalised as the model's recipe says.")
+    _run_options(p, required=False)
+    p.add_argument("--model", metavar="MODEL", help="instead of a run: a name from `tinycnn models`")
+    p.add_argument("--weights", metavar="FILE", help="its weights")
+    p.add_argument("--data", metavar="NAME", help="a name from `tinycnn data` (default: the model's)")
+    p.add_argument("--dtype", choices=("float32", "float64"))
+    p.add_argument("--image-size", type=_whole(0), metavar="N", help="resize images to NxN; 0: leave them as they are")
+    p.add_argument("--mean", type=_reals, metavar="X,...", help="normalise by this mean, per channel")
+    p.add_argument("--std", type=_reals, metavar="X,...", help="and by this standard deviation")
     p.add_argument("--batch-size", type=_whole(1), metavar="N", default=256, help="images at a time (256)")
 
 
@@ -68,8 +81,8 @@ def _predict(verbs: Any) -> None:
     p.add_argument("--invert", action="store_true", help="swap black and white first: the digits are light on dark")
 
 
-def _run_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("run", metavar="RUN", help="run folder of `tinycnn train`")
+def _run_options(p: argparse.ArgumentParser, required: bool = True) -> None:
+    p.add_argument("run", metavar="RUN", nargs=None if required else "?", help="run folder of `tinycnn train`")
     p.add_argument("--data-dir", metavar="DIR", help="folder that holds the files of the data set")
     p.add_argument("--device", metavar="NAME", help="cpu or cuda (default: as trained)")
 
@@ -88,6 +101,15 @@ def _models(verbs: Any) -> None:
 
 def _data(verbs: Any) -> None:
     _verb(verbs, "data", "inspecting:data", "the data sets there are")
+
+
+def _convert(verbs: Any) -> None:
+    p = _verb(verbs, "convert", "converting:convert", "a file of weights as another kind of file",
+              "Reads .pth, .pt, .th (PyTorch's, without PyTorch), .safetensors, .npz and checkpoints; writes "
+              ".safetensors or .npz.  Prefixes such as module. are taken off, old names become new ones.")
+    p.add_argument("source", metavar="IN", help="the file to read")
+    p.add_argument("target", metavar="OUT", help="the file to write, .safetensors or .npz")
+    p.add_argument("--model", metavar="MODEL", help="check that the weights are this model's")
 
 
 def _gradcheck(verbs: Any) -> None:
@@ -140,6 +162,10 @@ def _real(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
     return value
+
+
+def _reals(text: str) -> tuple[float, ...]:
+    return tuple(_real(part) for part in text.split(","))
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -9,7 +9,9 @@ from typing import Any
 
 from .. import random
 from ..data import load_dataset
+from ..io import load_weights
 from ..models import create_model, model_info, recipe
+from ..nn import init
 from ..train import Config, Run, fit, progress
 from ..train import evaluate as evaluate_model
 from . import Result
@@ -22,7 +24,7 @@ def train(args: Namespace) -> Result:
     """Begin a run, or go on with one."""
     run = _resumed(args) if args.resume else None
     config = run.config if run else _config(args)
-    train_set, test_set = load_dataset(config.data, args.data_dir, augment=config.augment)
+    train_set, test_set = datasets(config, args.data_dir)
     model = build(config, train_set)
     run = run or (Run.at(args.out, config) if args.out else Run.fresh(config))
     show = progress()
@@ -36,10 +38,29 @@ def train(args: Namespace) -> Result:
 
 def evaluate(args: Namespace) -> Result:
     """Test a trained model."""
-    trained = reopen(args)
+    if (args.run is None) == (args.weights is None):
+        raise ValueError("eval: give the folder of a run, or --model MODEL --weights FILE")
+    trained = reopen(args) if args.run else loaded(args)
     found = evaluate_model(trained.model, trained.test_set, args.batch_size)
     return _outcome(found.loss, found.accuracy, found.seconds, trained.model, trained.run,
                     {"images": len(trained.test_set)})
+
+
+def loaded(args: Namespace) -> Trained:
+    """The model args.model with the weights of args.weights, and the test set its recipe normalises."""
+    if args.model is None:
+        raise ValueError("eval --weights FILE: which model? Give --model MODEL, a name from `tinycnn models`")
+    config = _config(args)
+    _, test_set = datasets(config.changed(augment="none"), args.data_dir)
+    with init.skip_init():
+        model = build(config, test_set)
+    model.load_state_dict(load_weights(args.weights))
+    return Trained(Run(args.weights, config), model.eval(), test_set)
+
+
+def datasets(config: Config, data_dir: str | None) -> tuple[Any, Any]:
+    """The training and the test set of a config."""
+    return load_dataset(config.data, data_dir, config.augment, config.image_size, config.mean, config.std)
 
 
 @dataclass
@@ -56,7 +77,7 @@ def reopen(args: Namespace) -> Trained:
     run = Run.open(args.run)
     state = run.load_checkpoint()
     config = run.config.changed(device=args.device)
-    _, test_set = load_dataset(config.data, args.data_dir)
+    _, test_set = datasets(config.changed(augment="none"), args.data_dir)
     model = build(config, test_set)
     model.load_state_dict(state["model"])
     return Trained(run, model.eval(), test_set)
@@ -76,7 +97,7 @@ def count(model: Any) -> int:
 
 def _config(args: Namespace) -> Config:
     """The model's recipe, with the options that were given."""
-    given = {name: getattr(args, name) for name in CONFIG_OPTIONS if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in CONFIG_OPTIONS if getattr(args, name, None) is not None}
     model = given.get("model", DEFAULT_MODEL)
     return Config(**{**recipe(model, given.get("data") or default_data(model)), **given})
 

@@ -46,27 +46,37 @@ class Dataset:
     scale        the value of white: images are divided by it
     mean, std    per channel, of the images divided by scale: what a model sees is (image/scale - mean) / std
     transform    what is done to a batch of normalised images, given a generator; None for nothing
+    size         (height, width) to which images are resized when they are asked for; None: they stay as they are
 
     len() and [i] are a sequence's; `batch` takes many images at once.
     """
 
     def __init__(self, name: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], scale: float,
-                 mean: Sequence[float], std: Sequence[float], transform: Callable | None = None):
+                 mean: Sequence[float], std: Sequence[float], transform: Callable | None = None,
+                 size: Sequence[int] | None = None):
         self.name, self.images, self.labels, self.classes = name, images, labels, tuple(classes)
         self.scale, self.transform = scale, transform
+        self.resize = None if size is None or tuple(size) == images.shape[2:] else transforms.Resize(size)
         self.mean, self.std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (mean, std))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)"""
-        return self.images.shape[1:]
+        return (self.images.shape[1], *(self.resize.size if self.resize else self.images.shape[2:]))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         """The normalised image i (C, H, W) and its class."""
-        return self.normalised(self.images[i] / np.float32(self.scale)), int(self.labels[i])
+        return self._seen(np.array([i]))[0], int(self.labels[i])
+
+    def _seen(self, indices):
+        """The images (n, C, H, W) as a model sees them, but for the transform."""
+        images = self.images[indices]
+        if self.resize:
+            images = self.resize(images)
+        return self.normalised(images / np.float32(self.scale))
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
         """Images of 0..1, (C, H, W) or (N, C, H, W), as a model sees them."""
@@ -74,7 +84,7 @@ class Dataset:
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Normalised and transformed images (n, C, H, W), and labels (n,) or, mixed, (n, classes)."""
-        images, labels = self.normalised(self.images[indices] / np.float32(self.scale)), self.labels[indices]
+        images, labels = self._seen(indices), self.labels[indices]
         return (images, labels) if self.transform is None else self.transform(images, labels, rng)
 
     def __repr__(self) -> str:
@@ -92,12 +102,15 @@ class Source(NamedTuple):
     about: str
 
 
-def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "none") -> tuple[Dataset, Dataset]:
+def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "none", image_size: int = 0,
+                 mean: Sequence[float] = (), std: Sequence[float] = ()) -> tuple[Dataset, Dataset]:
     """The training and the test set of a data set.
 
-    data_dir  the folder with its files, or the folder that holds that one; by default the cache, filled by a download
-              if need be.  Not for digits and synthetic, which need no files
-    augment   random changes of training images: "none", or some of crop, flip, cutout, mixup joined by +
+    data_dir     the folder with its files, or the folder that holds that one; by default the cache, filled by a
+                 download if need be.  Not for digits and synthetic, which need no files
+    augment      random changes of training images: "none", or some of crop, flip, cutout, mixup joined by +
+    image_size   resize images to so many pixels in height and width, 0: leave them as they are
+    mean, std    per channel, to normalise by instead of the data set's own
 
     Raises ValueError for an unknown name or change, or a folder where none is needed, FileNotFoundError for a folder
     without the files, DataError for files that are not what they should be, DownloadError without network.
@@ -113,9 +126,19 @@ def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "
         raise FileNotFoundError(f"the data folder {data_dir} does not exist or is no folder: give the folder that "
                                 f"holds the files of {name}")
     parts = source.read(None if data_dir is None else Path(data_dir))
-    change = transforms.augmentation(augment, parts["train"][0].shape[2:], len(source.classes))
-    known = (source.classes, source.scale, source.mean, source.std)
-    return Dataset(name, *parts["train"], *known, change), Dataset(name, *parts["test"], *known)
+    size = (image_size, image_size) if image_size else parts["train"][0].shape[2:]
+    change = transforms.augmentation(augment, size, len(source.classes))
+    known = (source.classes, source.scale, *_normalisation(name, source, mean, std))
+    return Dataset(name, *parts["train"], *known, change, size), Dataset(name, *parts["test"], *known, None, size)
+
+
+def _normalisation(name, source, mean, std):
+    """(mean, std) as asked for, or the data set's own."""
+    out = tuple(mean) or source.mean, tuple(std) or source.std
+    if len(out[0]) != len(source.mean) or len(out[1]) != len(source.mean) or min(out[1]) <= 0:
+        raise ValueError(f"{name}: mean={out[0]} and std={out[1]} must have {len(source.mean)} numbers, one for each "
+                         "channel, std above 0")
+    return out
 
 
 def list_datasets() -> dict[str, str]:

@@ -1,8 +1,42 @@
 """One file per family of architectures: create_model("lenet") builds any of list_models(), and so does lenet()."""
-from .digits import digits_net
-from .lenet import bn_lenet, lenet
-from .registry import ModelInfo, create_model, list_models, model_info, recipe, register_model
-from .resnet import resnet18_d2l
+from typing import Any as _Any
 
-__all__ = ["ModelInfo", "bn_lenet", "create_model", "digits_net", "lenet", "list_models", "model_info", "recipe",
-           "register_model", "resnet18_d2l"]
+from . import (
+    alexnet as _alexnet,
+    convnext as _convnext,
+    densenet as _densenet,
+    digits as _digits,
+    googlenet as _googlenet,
+    inception as _inception,
+    lenet as _lenet,
+    mobilenet as _mobilenet,
+    nin as _nin,
+    regnet as _regnet,
+    resnet as _resnet,
+    resnet_cifar as _resnet_cifar,
+    resnet_d2l as _resnet_d2l,
+    squeezenet as _squeezenet,
+    vgg as _vgg,
+)
+from .base import ConvNet, FeatureNet
+from .registry import (
+    MODELS as _MODELS,
+    ModelInfo,
+    create_model,
+    list_models,
+    model_info,
+    recipe,
+    register_family,
+    register_model,
+)
+
+__all__ = ["ConvNet", "FeatureNet", "ModelInfo", "create_model", "list_models", "model_info", "recipe",
+           "register_family", "register_model", *sorted(_MODELS)]
+# A file and a model may have one name (lenet, googlenet, alexnet): the model's goes first.
+globals().update({name: info.build for name, info in _MODELS.items()})
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _MODELS:
+        return _MODELS[name].build
+    raise AttributeError(f"module 'tinycnn.models' has no attribute {name!r}")

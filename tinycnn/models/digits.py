@@ -12,7 +12,8 @@ normalization would subtract it.  Weights start as in He et al. 2015.  36 050 pa
 """
 from __future__ import annotations
 
-from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, init
+from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, init
+from .base import ConvNet, initialise, numbered
 from .registry import register_model
 
 # Of the 359 test digits 1 or 2 end up wrong (8 seeds); without label smoothing, or with shifted training images (the
@@ -25,15 +26,10 @@ DEFAULT = {"optimizer": "sgd", "lr": 0.2, "momentum": 0.9, "weight_decay": 5e-4,
 @register_model("tinycnn", 2026, (1, 1, 8, 8), {"default": DEFAULT})
 def digits_net(num_classes: int = 10, in_channels: int = 1) -> Module:
     """Three 3x3 convolutions with batch norm and ReLU, for (N, in_channels, H, W) of any size from 8x8."""
-    model = Sequential(
-        *_block(in_channels, 24),
-        *_block(24, 32), MaxPool2d(2),
-        *_block(32, 64),
-        AdaptiveAvgPool2d(4), Flatten(), Linear(64 * 4 * 4, num_classes))
-    for layer in model:
-        if isinstance(layer, Conv2d):
-            init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return model
+    body = (*_block(in_channels, 24), *_block(24, 32), MaxPool2d(2), *_block(32, 64))
+    head = (AdaptiveAvgPool2d(4), Flatten(), Linear(64 * 4 * 4, num_classes))
+    return initialise(ConvNet({}, numbered(*body), numbered(*head, start=len(body))),
+                      lambda w: init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"))
 
 
 def _block(c_in, c_out):

@@ -1,17 +1,17 @@
 """The names of the models, and what is known of each."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
-from functools import cached_property
+from functools import cached_property, partial, wraps
 from inspect import signature
 from typing import Any
 
-from .. import random
-from ..nn import Module
+from ..nn import Module, init
 from ..summary import Summary, summary
+from .base import ConvNet, FeatureNet
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,9 @@ class ModelInfo:
 
     @cached_property
     def _summary(self) -> Summary:
-        """Of the model as published; the weights it is built with are not taken from the program's random numbers."""
-        state = random.get_rng_state()
-        try:
-            return summary(self.build(), self.input_shape)
-        finally:
-            random.set_rng_state(state)
+        """Of the model as published: built without weights and run on no image, so that it costs next to nothing."""
+        with init.skip_init():
+            return summary(self.build(), self.input_shape, dry=True)
 
 
 MODELS: dict[str, ModelInfo] = {}
@@ -70,6 +67,17 @@ def register_model(paper: str, year: int, input_shape: tuple[int, int, int, int]
     return register
 
 
+def register_family(build: Callable[..., Module], variants: Mapping[str, Mapping[str, Any]], paper: str, year: int,
+                    input_shape: tuple[int, int, int, int],
+                    recipes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Make the members of a family known: each is `build` with the options in its row of `variants`."""
+    for name, options in variants.items():
+        member = partial(build, **options)
+        wraps(build)(member)
+        member.__name__ = name                       # type: ignore[attr-defined]
+        register_model(paper, year, input_shape, recipes)(member)
+
+
 def list_models(filter: str | None = None) -> list[str]:
     """The names of all models, or of those that match a pattern such as "resnet*"; sorted."""
     return sorted(name for name in MODELS if filter is None or fnmatch(name, filter))
@@ -85,11 +93,14 @@ def model_info(name: str) -> ModelInfo:
 
 
 def create_model(name: str, num_classes: int | None = None, in_channels: int | None = None, dtype: Any = None,
-                 device: str | None = None, **options: Any) -> Module:
+                 device: str | None = None, features_only: bool = False, out_indices: Sequence[int] | None = None,
+                 **options: Any) -> Module:
     """Build a model by name, with fresh weights from the engine's generator (tinycnn.manual_seed).
 
     num_classes, in_channels  by default what the model was published with
     dtype, device             of its parameters; float32 on the CPU by default
+    features_only             a net that gives the last map of each resolution, the largest first, and has no head
+    out_indices               of which resolutions, counted from the largest; all by default
     options                   the model's own
 
     Raises ValueError for an unknown name (with the closest ones) and TypeError for an option the model does not have.
@@ -102,6 +113,12 @@ def create_model(name: str, num_classes: int | None = None, in_channels: int | N
     if unknown := [k for k in given if k not in known]:
         raise TypeError(f"model {name!r} has no option {', '.join(unknown)}: it takes {', '.join(known)}")
     model = build(**given)
+    if features_only:
+        if not isinstance(model, ConvNet):
+            raise TypeError(f"model {name!r} is no ConvNet: features_only needs its stem, body and head")
+        model = FeatureNet(model, out_indices)
+    elif out_indices is not None:
+        raise TypeError(f"create_model({name!r}): out_indices={out_indices} goes with features_only=True")
     if dtype is not None or device is not None:
         model.to(dtype=dtype, device=device)
     return model

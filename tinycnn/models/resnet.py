@@ -1,72 +1,186 @@
-"""ResNet-18 as the book has it.
+"""ResNet, ResNeXt and Wide ResNet: blocks that add what they compute to what they are given.
 
-Zhang et al., Dive into Deep Learning, section 8.6, after He et al., Deep Residual Learning for Image Recognition,
-CVPR 2016 (arXiv:1512.03385), table 1.
+He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv:1512.03385), table 1;
+Xie et al., Aggregated Residual Transformations for Deep Neural Networks, CVPR 2017 (arXiv:1611.05431), table 1;
+Zagoruyko & Komodakis, Wide Residual Networks, BMVC 2016 (arXiv:1605.07146).
 
-    part   output (96x96)   resnet18_d2l
-    0      64 x 24 x 24     7x7, 64, stride 2, BN, ReLU; 3x3 max pool, stride 2
-    b2     64 x 24 x 24     [3x3, 64; 3x3, 64] x 2
-    b3     128 x 12 x 12    [3x3, 128; 3x3, 128] x 2, the first with stride 2
-    b4     256 x 6 x 6      [3x3, 256; 3x3, 256] x 2, the first with stride 2
-    b5     512 x 3 x 3      [3x3, 512; 3x3, 512] x 2, the first with stride 2
-    last   10               average pool, linear
+    part     output (224)   18, 34       50, 101, 152           ResNeXt 32x4d          Wide-2
+    stem     64x56x56       7x7, 64, stride 2; 3x3 max pool, stride 2
+    layer1   56x56          [3x3, 64     [1x1, 64               [1x1, 128              [1x1, 128
+                             3x3, 64]     3x3, 64                3x3, 128, 32 groups    3x3, 128
+                                          1x1, 256]              1x1, 256]              1x1, 256]
+    layer2   28x28          each layer has twice the widths of the one before and half the height and width
+    layer3   14x14
+    layer4   7x7
+    head     1000           average, linear
 
-Unlike the paper's, the book's convolutions have biases (dead weight before a batch norm) and its 1x1 shortcuts have
-no batch norm.  11 178 378 parameters.
+    blocks of layers 1 to 4: 18: 2 2 2 2   34, 50: 3 4 6 3   101: 3 4 23 3   152: 3 8 36 3
+
+The numbers of parameters are in the rows below.  Two things differ from the first paper, as in torchvision: the
+stride of a bottleneck is in its 3x3 (ResNet v1.5), and every shortcut that changes the shape is a 1x1 with batch norm.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence as Row
+from functools import partial
 from typing import Any
 
-from ..nn import (
-    AdaptiveAvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Flatten,
-    Linear,
-    MaxPool2d,
-    Module,
-    ReLU,
-    Sequential,
-    functional as F,
-)
-from .lenet import xavier
-from .registry import register_model
+from ..autograd import Tensor
+from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, init
+from ..recompute import checkpoint
+from .base import ConvNet, initialise
+from .recipes import DEFAULT, cifar, imagenet
+from .registry import register_family
 
 PAPER = "He et al. 2016, Deep Residual Learning for Image Recognition"
-BOOK = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.01, "batch_size": 128, "epochs": 10, "schedule": "constant"}
-DEFAULT = {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 128, "epochs": 10,
-           "schedule": "cosine"}
+RESNEXT = "Xie et al. 2017, Aggregated Residual Transformations for Deep Neural Networks"
+WIDE = "Zagoruyko & Komodakis 2016, Wide Residual Networks"
+IMAGE, SMALL = (1, 3, 224, 224), (1, 3, 32, 32)
+
+conv1x1 = partial(Conv2d, kernel_size=1, bias=False)
+conv3x3 = partial(Conv2d, kernel_size=3, bias=False)
 
 
-class Residual(Module):
-    """3x3, 3x3 and the shortcut around them, 1x1 where the shape changes (the book's figure 8.6.3)."""
+class Block(Module):
+    """relu(branch(x) + shortcut(x)); with memory_efficient, what is inside is computed again in backward."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int = 1):
-        self.conv1 = Conv2d(c_in, c_out, 3, stride, 1)
-        self.conv2 = Conv2d(c_out, c_out, 3, 1, 1)
-        self.conv3 = Conv2d(c_in, c_out, 1, stride) if stride > 1 or c_in != c_out else None
-        self.bn1, self.bn2 = BatchNorm2d(c_out), BatchNorm2d(c_out)
+    expansion = 1                                    # output channels for each of the layer's width
+    downsample: Module | None
+    memory_efficient = False
 
-    def forward(self, x: Any) -> Any:
-        """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.conv3 is None else self.conv3(x)))
+    def branch(self, x: Tensor) -> Tensor:
+        """What the block adds."""
+        raise NotImplementedError
+
+    def _whole(self, x):
+        return self.relu(self.branch(x) + (x if self.downsample is None else self.downsample(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) -> (N, expansion * width, H/stride, W/stride)"""
+        return checkpoint(self._whole, x) if self.memory_efficient and self.training else self._whole(x)
 
 
-def _stage(c_in, c_out, stride):
-    return Sequential(Residual(c_in, c_out, stride), Residual(c_out, c_out))
+class BasicBlock(Block):
+    """Two 3x3 convolutions (figure 2)."""
+
+    def __init__(self, c_in: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
+                 base_width: int = 64, dilation: int = 1, norm_layer: Callable[..., Module] = BatchNorm2d):
+        if groups != 1 or base_width != 64 or dilation != 1:
+            raise ValueError(f"BasicBlock: groups={groups}, base_width={base_width}, dilation={dilation}: only "
+                             "Bottleneck has these, as in resnet50")
+        self.conv1, self.bn1 = conv3x3(c_in, planes, stride=stride, padding=1), norm_layer(planes)
+        self.relu = ReLU()
+        self.conv2, self.bn2 = conv3x3(planes, planes, padding=1), norm_layer(planes)
+        self.downsample = downsample
+
+    def branch(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) -> (N, planes, H/stride, W/stride)"""
+        return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+
+    @property
+    def last_norm(self) -> Module:
+        """The norm that ends the branch."""
+        return self.bn2
 
 
-@register_model(PAPER, 2016, (1, 1, 96, 96), {"default": DEFAULT, "book": BOOK})
-def resnet18_d2l(num_classes: int = 10, in_channels: int = 1) -> Module:
-    """The book's ResNet-18, for (N, in_channels, H, W); it was made for 96x96."""
-    model = Sequential({
-        "0": Sequential(Conv2d(in_channels, 64, 7, 2, 3), BatchNorm2d(64), ReLU(), MaxPool2d(3, 2, 1)),
-        "b2": _stage(64, 64, 1),
-        "b3": _stage(64, 128, 2),
-        "b4": _stage(128, 256, 2),
-        "b5": _stage(256, 512, 2),
-        "last": Sequential(AdaptiveAvgPool2d(1), Flatten(), Linear(512, num_classes))})
-    return xavier(model)
+class Bottleneck(Block):
+    """1x1 to fewer channels, 3x3 among them, 1x1 to more (figure 5); the 3x3 in groups makes it a ResNeXt block."""
+
+    expansion = 4
+
+    def __init__(self, c_in: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
+                 base_width: int = 64, dilation: int = 1, norm_layer: Callable[..., Module] = BatchNorm2d):
+        width = int(planes * base_width / 64) * groups
+        self.conv1, self.bn1 = conv1x1(c_in, width), norm_layer(width)
+        self.conv2 = conv3x3(width, width, stride=stride, padding=dilation, dilation=dilation, groups=groups)
+        self.bn2 = norm_layer(width)
+        self.conv3, self.bn3 = conv1x1(width, planes * self.expansion), norm_layer(planes * self.expansion)
+        self.relu = ReLU()
+        self.downsample = downsample
+
+    def branch(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) -> (N, 4 * planes, H/stride, W/stride)"""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.bn3(self.conv3(x))
+
+    @property
+    def last_norm(self) -> Module:
+        """The norm that ends the branch."""
+        return self.bn3
+
+
+def stage(block: type[Block], c_in: int, planes: int, blocks: int, stride: int, dilations: Row[int] = (1, 1),
+          norm_layer: Callable[..., Module] = BatchNorm2d, **options: Any) -> Sequential:
+    """The blocks of one layer of the table: the first one changes the shape; dilations: its own, and the others'."""
+    c_out, downsample = planes * block.expansion, None
+    if stride != 1 or c_in != c_out:
+        downsample = Sequential(conv1x1(c_in, c_out, stride=stride), norm_layer(c_out))
+    first = block(c_in, planes, stride, downsample, dilation=dilations[0], norm_layer=norm_layer, **options)
+    return Sequential(first, *(block(c_out, planes, dilation=dilations[1], norm_layer=norm_layer, **options)
+                               for _ in range(blocks - 1)))
+
+
+def resnet(block: type[Block], layers: Row[int], num_classes: int = 1000, in_channels: int = 3,
+           zero_init_residual: bool = False, groups: int = 1, width_per_group: int = 64,
+           replace_stride_with_dilation: Row[bool] | None = None, norm_layer: Callable[..., Module] | None = None,
+           small_stem: bool = False, memory_efficient: bool = False) -> Module:
+    """torchvision's ResNet of a row of the table, for images of any size.
+
+    layers                        how many blocks each layer has
+    zero_init_residual            every block starts as its shortcut (Goyal et al. 2017, section 5.1)
+    groups, width_per_group       of the 3x3 convolutions, for width 64 (Bottleneck only)
+    replace_stride_with_dilation  for each layer from the second: keep the resolution, dilate the kernels
+    small_stem                    a 3x3 convolution instead of 7x7 and pool: for images of 32x32
+    memory_efficient              keep only the input of every block for backward, and compute the rest again
+
+    Raises ValueError for options the block does not have.
+    """
+    norm_layer = norm_layer or BatchNorm2d
+    dilate = [False] * (len(layers) - 1) if replace_stride_with_dilation is None else list(replace_stride_with_dilation)
+    if len(dilate) != len(layers) - 1:
+        raise ValueError(f"resnet: replace_stride_with_dilation={replace_stride_with_dilation} must have "
+                         f"{len(layers) - 1} entries, one for each layer from the second")
+    stem = {"conv1": conv3x3(in_channels, 64, padding=1) if small_stem else
+            Conv2d(in_channels, 64, 7, 2, 3, bias=False), "bn1": norm_layer(64), "relu": ReLU()}
+    if not small_stem:
+        stem["maxpool"] = MaxPool2d(3, 2, 1)
+    body, c, dilation = {}, 64, 1
+    for i, (blocks, dilated) in enumerate(zip(layers, [False, *dilate])):
+        stride = 2 if i and not dilated else 1
+        before, dilation = dilation, dilation * (2 if dilated else 1)
+        body[f"layer{i + 1}"] = stage(block, c, 64 << i, blocks, stride, (before, dilation), norm_layer,
+                                      groups=groups, base_width=width_per_group)
+        c = (64 << i) * block.expansion
+    model = ConvNet(stem, body, {"avgpool": AdaptiveAvgPool2d(1), "flatten": Flatten(), "fc": Linear(c, num_classes)})
+    initialise(model, lambda w: init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"))
+    for m in model.modules():
+        if isinstance(m, Block):
+            m.memory_efficient = memory_efficient
+            if zero_init_residual:
+                init.zeros_(m.last_norm.weight)
+    return model
+
+
+N50, N101 = (3, 4, 6, 3), (3, 4, 23, 3)              # the blocks of ResNet-50 and ResNet-101
+register_family(resnet, {
+    "resnet18": {"block": BasicBlock, "layers": (2, 2, 2, 2)},                                      # 11 689 512
+    "resnet34": {"block": BasicBlock, "layers": N50},                                             # 21 797 672
+    "resnet50": {"block": Bottleneck, "layers": N50},                                             # 25 557 032
+    "resnet101": {"block": Bottleneck, "layers": N101},                                             # 44 549 160
+    "resnet152": {"block": Bottleneck, "layers": (3, 8, 36, 3)},                                    # 60 192 808
+}, PAPER, 2015, IMAGE, {"default": DEFAULT, "paper": imagenet()})
+register_family(resnet, {
+    "resnext50_32x4d": {"block": Bottleneck, "layers": N50, "groups": 32, "width_per_group": 4},  # 25 028 904
+    "resnext101_32x8d": {"block": Bottleneck, "layers": N101, "groups": 32, "width_per_group": 8},  # 88 791 336
+    "resnext101_64x4d": {"block": Bottleneck, "layers": N101, "groups": 64, "width_per_group": 4},  # 83 455 272
+}, RESNEXT, 2016, IMAGE, {"default": DEFAULT, "paper": imagenet()})
+register_family(resnet, {
+    "wide_resnet50_2": {"block": Bottleneck, "layers": N50, "width_per_group": 128},              # 68 883 240
+    "wide_resnet101_2": {"block": Bottleneck, "layers": N101, "width_per_group": 128},              # 126 886 696
+}, WIDE, 2016, IMAGE, {"default": DEFAULT, "paper": imagenet()})
+# The ResNeXts of section 5.3, for CIFAR: three layers of three blocks.
+register_family(resnet, {
+    f"resnext29_{groups}x64d_cifar": {"block": Bottleneck, "layers": (3, 3, 3), "groups": groups, "small_stem": True,
+                                      "num_classes": 10} for groups in (8, 16)      # 34 426 698, 68 155 210
+}, RESNEXT, 2016, SMALL, {"default": DEFAULT, "paper": cifar(weight_decay=5e-4, epochs=300)})

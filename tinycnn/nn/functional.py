@@ -32,6 +32,7 @@ from ..ops.dropout import (
     feature_alpha_dropout,
     gumbel_softmax,
     rrelu,
+    stochastic_depth,
 )
 from ..ops.image import channel_shuffle, fold, interpolate, pad, pixel_shuffle, pixel_unshuffle, unfold
 from ..ops.index import one_hot
@@ -100,6 +101,6 @@ __all__ = [
     "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize",
     "one_hot", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu",
     "relu", "relu6", "rms_norm", "rrelu", "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss",
-    "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+    "softmax", "softmin", "softplus", "softshrink", "softsign", "stochastic_depth", "tanh", "tanhshrink", "threshold",
     "triplet_margin_loss", "unfold",
 ]

@@ -6,8 +6,11 @@ tensor.  fan_in is the number of inputs of one output, fan_out the number of out
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod, sqrt
 from statistics import NormalDist
+from threading import local
 
 import numpy as np
 
@@ -15,7 +18,24 @@ from .. import random
 from ..autograd import Tensor, no_grad
 
 __all__ = ["calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
-           "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_"]
+           "orthogonal_", "skip_init", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_",
+           "xavier_uniform_", "zeros_"]
+
+
+_mode = local()                                      # .skipped: in this thread, nothing is drawn
+
+
+@contextmanager
+def skip_init() -> Iterator[None]:
+    """Leave what would be drawn at random unset: for models whose weights are loaded next, or only counted.
+
+    The memory of such a model is not even touched until it is written to.  As torch.nn.utils.skip_init.
+    """
+    before, _mode.skipped = getattr(_mode, "skipped", False), True
+    try:
+        yield
+    finally:
+        _mode.skipped = before
 
 
 def _set(tensor, values):
@@ -23,18 +43,24 @@ def _set(tensor, values):
         return tensor.copy_(Tensor(np.asarray(values, np.float64)))
 
 
+def _drawn(tensor, distribution, *arguments):
+    if getattr(_mode, "skipped", False):
+        return tensor
+    return _set(tensor, random.draw(distribution, *arguments, tensor.shape))
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in [a, b).  Raises ValueError if a is above b."""
     if a > b:
         raise ValueError(f"uniform_: a={a} must not be above b={b}")
-    return _set(tensor, random.draw("uniform", a, b, tensor.shape))
+    return _drawn(tensor, "uniform", a, b)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal with the given mean and standard deviation.  Raises ValueError if that is negative."""
     if std < 0:
         raise ValueError(f"normal_: std must be at least 0, got {std}")
-    return _set(tensor, random.draw("normal", mean, std, tensor.shape))
+    return _drawn(tensor, "normal", mean, std)
 
 
 def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Tensor:
@@ -48,6 +74,8 @@ def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float 
     if bell.cdf(b) - bell.cdf(a) < 1e-3:
         raise ValueError(f"trunc_normal_: nearly nothing of the distribution (mean={mean}, std={std}) lies in {a}..{b}"
                          ": a and b are values, not numbers of standard deviations")
+    if getattr(_mode, "skipped", False):
+        return tensor
     values = random.draw("normal", mean, std, tensor.shape)
     while True:
         outside = (values < a) | (values > b)

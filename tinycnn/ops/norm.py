@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from math import prod
 
-from ..autograd import Tensor, is_grad_enabled, op, through
+from ..autograd import Tensor, is_grad_enabled, is_replaying, op, through
 from ..backend import Window, array_module, kernels
 from ..methods import function
 from .arguments import as_tensor, check_dtypes
@@ -118,7 +118,9 @@ def _check_batch(x):
 
 
 def _update_running(running_mean, running_var, mean, var, momentum, n):
-    """running += momentum * (now - running), in place, with the unbiased variance."""
+    """running += momentum * (now - running), in place, with the unbiased variance; not in a repeated forward pass."""
+    if is_replaying():
+        return
     for running, now in ((running_mean, mean), (running_var, var * (n / max(1, n - 1)))):
         if running is not None:
             running.data[...] = running.data * (1 - momentum) + now * momentum

@@ -30,6 +30,8 @@ class Config:
     label_smoothing  of the training loss (Szegedy et al. 2016, section 7)
     clip_norm        gradients with a longer norm are scaled down to it; 0: never
     augment          random changes of training images: none, or some of crop, flip, cutout, mixup joined by +
+    image_size       height and width to which images are resized; 0: they stay as they are
+    mean, std        per channel, by which images are normalised; (): the data set's own
     seed             of initial parameters (if the command line makes the model), order, augmentation and dropout
     dtype, device    of the model
 
@@ -49,13 +51,17 @@ class Config:
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     augment: str = "none"
+    image_size: int = 0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     seed: int = 0
     dtype: str = "float32"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("lr", 0), ("momentum", 0),
-                            ("weight_decay", 0), ("warmup_epochs", 0), ("label_smoothing", 0), ("clip_norm", 0)):
+                            ("weight_decay", 0), ("warmup_epochs", 0), ("label_smoothing", 0), ("clip_norm", 0),
+                            ("image_size", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"Config: {name}={getattr(self, name)!r}, expected at least {least}")
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("dtype", ("float32", "float64"))):
@@ -76,10 +82,10 @@ class Config:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise ValueError(f"Config: unknown settings {', '.join(unknown)}")
-        return cls(**values)
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings by name: numbers and strings only."""
+        """The settings by name: numbers, strings and tuples of numbers."""
         return asdict(self)
 
     def changed(self, **values: Any) -> Config:

@@ -125,9 +125,9 @@ class Trainer:
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> None:
         """One step: images (N, C, H, W), labels (N,) or, mixed, (N, classes)."""
         config = self.config
-        logits = self.model(as_input(images, config.dtype, config.device))
+        output = self.model(as_input(images, config.dtype, config.device))
         target = to_device(labels, config.device) if labels.ndim == 1 else as_input(labels, config.dtype, config.device)
-        loss = cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+        logits, loss = with_loss(self.model, output, target, config.label_smoothing)
         self._check_finite("loss", loss.item())
         self.optimizer.zero_grad()
         loss.backward()
@@ -249,6 +249,14 @@ def evaluate(model: Any, dataset: Any, batch_size: int = EVAL_BATCH,
     finally:
         model.train(was_training)
     return Evaluation(loss / confusion.sum(), np.trace(confusion) / confusion.sum(), confusion, perf_counter() - start)
+
+
+def with_loss(model: Any, output: Any, target: Any, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """The logits in a model's output and the loss; auxiliary heads' losses count what model.aux_weights say."""
+    heads = output if isinstance(output, tuple) else (output,)
+    weights = (1.0, *getattr(model, "aux_weights", (1.0,) * len(heads)))
+    losses = [cross_entropy(logits, target, label_smoothing=label_smoothing) for logits in heads]
+    return heads[0], sum((w * loss for w, loss in zip(weights[1:], losses[1:])), losses[0])
 
 
 def class_names(dataset: Any, found: Evaluation) -> list[str]:

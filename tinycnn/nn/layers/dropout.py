@@ -5,7 +5,8 @@ from ...autograd import Tensor
 from .. import functional as F
 from .base import Layer
 
-__all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout"]
+__all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout",
+           "StochasticDepth"]
 
 
 class Dropout(Layer):
@@ -56,3 +57,22 @@ class FeatureAlphaDropout(Dropout):
     """AlphaDropout of whole channels; see functional.feature_alpha_dropout.  As torch.nn.FeatureAlphaDropout."""
 
     function = staticmethod(F.feature_alpha_dropout)
+
+
+class StochasticDepth(Layer):
+    """Zeros for whole images (mode "row") or batches ("batch"), with probability p; see functional.stochastic_depth.
+
+    Raises ValueError unless p lies in 0..1.  As torchvision.ops.StochasticDepth.
+    """
+
+    function = staticmethod(F.stochastic_depth)
+    p: float
+    mode: str = "row"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"StochasticDepth: p is a probability and must lie in 0..1, got {self.p}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The function in the layer's mode."""
+        return self.function(input, self.p, self.mode, self.training)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Tensor, no_grad
+from ...autograd import Tensor, is_replaying, no_grad
 from .. import functional as F
 from .. import init
 from ..module import Module
@@ -72,7 +72,7 @@ class _BatchNorm(_RunningNorm):
         used = counting or not self.training
         y = F.batch_norm(input, self.running_mean if used else None, self.running_var if used else None, self.weight,
                          self.bias, self.training or self.running_mean is None, self._momentum(counting), self.eps)
-        if counting:                                 # after a batch that was accepted
+        if counting and not is_replaying():          # after a batch that was accepted
             with no_grad():
                 self.num_batches_tracked.add_(1)
         return y

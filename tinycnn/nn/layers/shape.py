@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ...ops.basic import permute
 from ...ops.shape import flatten, unflatten
 from .. import functional as F
 from .base import Layer, size_tuple
 
 __all__ = ["ChannelShuffle", "CircularPad1d", "CircularPad2d", "ConstantPad1d", "ConstantPad2d", "Flatten", "Fold",
-           "PixelShuffle", "PixelUnshuffle", "ReflectionPad1d", "ReflectionPad2d", "ReplicationPad1d",
+           "Permute", "PixelShuffle", "PixelUnshuffle", "ReflectionPad1d", "ReflectionPad2d", "ReplicationPad1d",
            "ReplicationPad2d", "Unflatten", "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
            "ZeroPad1d", "ZeroPad2d"]
 
@@ -31,6 +32,20 @@ class Unflatten(Layer):
     def forward(self, input: Any) -> Any:
         """tinycnn.unflatten."""
         return unflatten(input, self.dim, self.unflattened_size)
+
+
+class Permute(Layer):
+    """The dimensions in another order: Permute((0, 2, 3, 1)) takes (N, C, H, W) to (N, H, W, C).
+
+    As torchvision.ops.Permute.
+    """
+
+    function = staticmethod(permute)
+    dims: tuple[int, ...]
+
+    def forward(self, input: Any) -> Any:
+        """tinycnn.permute."""
+        return permute(input, self.dims)
 
 
 class PixelShuffle(Layer):

@@ -1,0 +1,172 @@
+"""checkpoint: the same bits as without it, from less memory."""
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import tinycnn as tc
+from tinycnn import nn
+from tinycnn.models import create_model
+from tinycnn.nn import functional as F
+
+
+def block(dropout=0.0):
+    tc.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(dropout), nn.Tanh(),
+                         nn.Conv2d(4, 3, 1)).to(dtype="float64")
+
+
+def images(*shape):
+    return tc.Tensor(np.random.default_rng(0).standard_normal(shape or (2, 3, 5, 4)), requires_grad=True)
+
+
+def outcome(run, net, x):
+    """Everything a training step leaves: loss, gradients of the input and the parameters, buffers, generator."""
+    tc.manual_seed(7)
+    loss = (run(net, x) ** 2).sum()
+    loss.backward()
+    state = {k: v.tobytes() for k, v in net.state_dict().items()}
+    return loss.item(), x.grad.numpy().tobytes(), [p.grad.numpy().tobytes() for p in net.parameters()], state, \
+        tc.rand((3,)).numpy().tobytes()
+
+
+@pytest.mark.parametrize("run", [
+    lambda net, x: tc.checkpoint(net, x),
+    lambda net, x: tc.checkpoint(lambda y: tc.checkpoint(net, y), x),
+    lambda net, x: tc.checkpoint_sequential(net, 3, x),
+    lambda net, x: tc.checkpoint_sequential(list(net), 1, x),
+    lambda net, x: tc.checkpoint(lambda a, b: (net(a), b), x, "not a tensor")[0],
+], ids=["once", "nested", "in segments", "one segment", "tuple"])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_step_has_the_same_bits(run, dropout):
+    assert outcome(run, block(dropout), images()) == outcome(lambda net, x: net(x), block(dropout), images())
+
+
+def test_inputs_without_gradient_and_several_outputs():
+    net, x = block(), images().detach()
+    tc.checkpoint(net, x).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    a, b = images(4), images(4)
+    y, z, text, constant = tc.checkpoint(lambda a, b: [a * b, a.exp(), "text", tc.ones(2)], a, b)
+    assert text == "text" and not constant.requires_grad
+    (y.sum() + 2 * z.sum()).backward()
+    np.testing.assert_array_equal(a.grad.data, b.data + 2 * np.exp(a.data))
+    np.testing.assert_array_equal(b.grad.data, a.data)
+
+
+def test_grad_and_higher_orders():
+    w = tc.tensor([2.0, -1.0], dtype="float64", requires_grad=True)
+    x = tc.tensor([0.5, 3.0], dtype="float64", requires_grad=True)
+
+    def f(x):
+        return (x * w) ** 3
+    y = tc.checkpoint(f, x)
+    gx, gw = tc.grad(y.sum(), [x, w], create_graph=True)
+    np.testing.assert_allclose(gw.data, 3 * x.data ** 3 * w.data ** 2)
+    hx, hw = tc.grad((gx * gw).sum(), [x, w])
+    plain = tc.grad(f(x).sum(), [x, w], create_graph=True)
+    for found, wanted in zip((hx, hw), tc.grad((plain[0] * plain[1]).sum(), [x, w])):
+        np.testing.assert_array_equal(found.data, wanted.data)
+    assert tc.gradcheck(lambda x, w: tc.checkpoint(lambda x: x.sin() * w, x), [x, w])
+    assert tc.gradgradcheck(lambda x, w: tc.checkpoint(lambda x: x.sin() * w, x), [x, w])
+
+
+def test_backward_twice():
+    x = images(3)
+    y = tc.checkpoint(tc.exp, x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_array_equal(x.grad.data, 2 * np.exp(x.data))
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward()
+
+
+def test_nothing_recorded_means_nothing_repeated():
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        return x * 2
+    with tc.no_grad():
+        assert not tc.checkpoint(f, images()).requires_grad
+    assert not tc.checkpoint(f, images().detach()).requires_grad
+    assert len(calls) == 2
+
+
+def test_a_change_in_between_is_noticed():
+    net, x = block(), images()
+    y = tc.checkpoint(net, x).sum()
+    with tc.no_grad():
+        net[0].weight.mul_(2.0)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+    y = tc.checkpoint(net, x).sum()
+    with tc.no_grad():
+        x.mul_(2.0)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_an_error_leaves_no_mode_behind():
+    fail = []
+
+    def f(x):
+        if fail:
+            raise ValueError("the second time")
+        return x * 2
+    y, state = tc.checkpoint(f, images()).sum(), tc.get_rng_state()
+    fail.append(True)
+    with pytest.raises(ValueError, match="second time"):
+        y.backward()
+    assert tc.is_grad_enabled() and not tc.autograd.is_replaying()
+    np.testing.assert_equal(tc.get_rng_state(), state)
+
+
+def test_replaying_is_of_one_thread():
+    seen = []
+    with tc.autograd.replaying():
+        thread = threading.Thread(target=lambda: seen.append(tc.autograd.is_replaying()))
+        thread.start()
+        thread.join()
+    assert seen == [False]
+
+
+def test_what_is_inside_is_not_kept():
+    inside = []
+
+    def f(x):
+        y = x.exp()
+        inside.append(weakref.ref(y))
+        return y.sin().sum()
+    out = tc.checkpoint(f, images())
+    gc.collect()
+    assert inside[0]() is None
+    out.backward()
+    assert len(inside) == 2
+
+
+def test_segments():
+    with pytest.raises(ValueError, match=r"segments=6 must lie in 1..5"):
+        tc.checkpoint_sequential(block(), 6, images())
+
+
+@pytest.mark.parametrize("name, options", [
+    ("densenet_bc100_12_cifar", {"block_config": (2, 2, 2)}), ("resnet56_cifar", {}),
+    ("resnet18", {"small_stem": True}), ("wrn16_8_cifar", {"width": 1, "dropout": 0.2})])
+def test_memory_efficient_models(name, options):
+    """The same bits of loss, gradients and running statistics."""
+    found = []
+    for efficient in (False, True):
+        tc.manual_seed(0)
+        net = create_model(name, num_classes=10, memory_efficient=efficient, **options)
+        found.append(outcome(lambda net, x: net(x), net, tc.Tensor(images(2, 3, 8, 8).data.astype("f"),
+                                                                   requires_grad=True)))
+    assert found[0] == found[1]
+
+
+def test_loss_of_a_model_within_a_checkpoint_is_differentiable_in_evaluation():
+    net, x = block().eval(), images()
+    F.cross_entropy(tc.checkpoint(net, x).flatten(1), np.array([1, 0])).backward()
+    assert np.isfinite(x.grad.data).all()
