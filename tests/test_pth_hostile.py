@@ -157,7 +157,8 @@ PICKLES = {
     "storage elsewhere": tensor(key="../data.pkl"),
     "storage in two ways": tensor() + tensor(kind="IntStorage") + b"\x86",
     "a boolean of 64": tensor(count=16, kind="BoolStorage"), "quantised": tensor(kind="QInt8Storage"),
-    "a storage that is a list": b"]Q", "a module": b"(" + text("module") + b"NNNNtQ",
+    "a storage that is a list": b"]Q",
+    "a storage that is a tensor": b"(" + tensor() + b"NNNNtQ", "a module": b"(" + text("module") + b"NNNNtQ",
     "a key that is a number": storage().replace(text("0"), b"K\0"),
     "conjugated": tensor()[:-2] + b"}" + text("conj") + b"\x88stR",
     "float8": glob("torch._utils", "_rebuild_tensor_v3") + b"(" + storage(16, kind="ByteStorage") + b"K\0))\x89N"

@@ -142,7 +142,7 @@ class _Storages:
 
     def __call__(self, pid):
         """("storage", class, key, device, number of elements), and in old files (view's key, offset, size) or None."""
-        if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage":
+        if type(pid) is not tuple or len(pid) not in (5, 6) or type(pid[0]) is not str or pid[0] != "storage":
             raise FileFormatError("the pickle mentions something that is no storage")
         _, storage, key, _, count, *view = pid
         if type(storage) is not Opaque or type(key) is not str or type(count) is not int or count < 0:
