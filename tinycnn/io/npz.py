@@ -25,8 +25,7 @@ from .zip_directory import entries
 MAX_HEADER = 4096
 UNPACKED = (64 << 20, 32)                            # arrays may unpack to 64 MiB, or else 32 times the file's size
 _HEADER = re.compile(rb"\{'descr': ?'([<>|=]?[biufc?][0-9]{0,2})', ?'fortran_order': ?(True|False), ?"
-                     rb"'shape': ?\(([0-9, ]{0,600})\),? ?\}\s*")
-_DIGITS = re.compile(r"[0-9]{1,18}")
+                     rb"'shape': ?\(((?:[0-9]+(?:, ?[0-9]+)*,?)?)\),? ?\}\s*")
 
 
 def decode_npz(memory) -> dict[str, np.ndarray]:
@@ -59,7 +58,7 @@ def _array(raw, name):
         dtype = np.dtype(found[1].decode())
     except TypeError:
         raise FileFormatError(f"{name!r} has a dtype NumPy does not know: {found[1].decode()!r}") from None
-    shape = tuple(int(s) for s in _DIGITS.findall(found[3].decode()))
+    shape = tuple(int(n) for n in re.findall(rb"[0-9]+", found[3]))
     if dtype.itemsize * prod(k for k in shape if k) >= 1 << 62 or len(shape) > 64 \
             or len(raw) - body - n != dtype.itemsize * prod(shape):
         raise FileFormatError(f"{name!r}: {dtype} of shape {shape} does not take {len(raw) - body - n} bytes")
