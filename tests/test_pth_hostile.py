@@ -77,6 +77,11 @@ def legacy(program, keys=None, count=4, little=b"\x88", version=1001):
 
 # The view of a storage as PyTorch 0.3 wrote it: elements 1 to 3.
 PART = tensor(0, (3,)).replace(b"tQ", b"(" + text("view") + integer(1) + integer(3) + b"ttQ")
+def laughs(n):
+    """A list of two lists, which are one, of two lists, ... n deep: 2^n values, were they written out."""
+    return b"]q\0" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(n))
+
+
 MARKER = "pickle-code-ran"
 TOUCH = text(f"touch {MARKER}") + b"\x85"
 OPEN = text(MARKER) + text("w") + b"\x86"
@@ -119,7 +124,13 @@ PICKLES = {
     "memo of 2^32": b"]r\xff\xff\xff\xff", "memo of 2^28": b"]r\xff\xff\xff\x0f",
     "memo text": b"]p99999999999999999999\n",
     "negative memo": b"]p-1\n",
-    "billion laughs, 100 deep": b"]q\0" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(100)),
+    "billion laughs": laughs(100),
+    "billion laughs as dtype": laughs(60) + glob("torch._utils", "_rebuild_tensor_v3") + b"("
+    + storage(16, kind="ByteStorage") + b"K\0))\x89Nh\x3ctR",
+    "uint16 of a 0-d tensor": glob("torch._utils", "_rebuild_tensor_v3") + b"("
+    + tensor(size=(), stride=(), count=16, kind="ByteStorage") + b"K\0))\x89N" + glob("torch", "uint16") + b"tR",
+    "uint16 from an odd byte": glob("torch._utils", "_rebuild_tensor_v3") + b"("
+    + tensor(1, size=(4,), count=16, kind="ByteStorage") + b"K\0))\x89N" + glob("torch", "uint16") + b"tR",
     "tuples in tuples": b")" + b"\x85" * 100_000,
     "lists in lists": b"]" + b"]" * 5000 + b"a" * 5000,
     "a list in itself": b"]q\0h\0a", "a dict in itself": b"}q\0" + text("x") + b"h\0s",
@@ -238,7 +249,9 @@ FILES = {
     "legacy, count of 2^63": legacy(tensor(), count=2**63), "legacy, count differs": legacy(tensor(), count=3),
     "legacy, another key": legacy(tensor(key="1")), "legacy, keys missing": legacy(tensor(), keys=()),
     "legacy, key twice": legacy(tensor(), keys=("0", "0")), "legacy, big-endian": legacy(tensor(), little=b"\x89"),
-    "legacy, version 1000": legacy(tensor(), version=1000), "legacy, only magic": legacy(b"")[:15],
+    "legacy, version 1000": legacy(tensor(), version=1000),
+    "legacy, billion laughs as version": legacy(b"N").replace(integer(1001), laughs(60)),
+    "legacy, only magic": legacy(b"")[:15],
     "legacy, another magic": legacy(b"N").replace(b"\x6c\xfc", b"\x6c\xfd"),
     "legacy, part outside": legacy(PART.replace(integer(3), integer(4))),
 }

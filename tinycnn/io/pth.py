@@ -98,8 +98,9 @@ def _read_legacy(memory):
     version, at = run(memory, at, {})
     system, at = run(memory, at, {})
     if version != 1001 or type(system) is not dict or system.get("little_endian") is not True:
-        raise FileFormatError(f"protocol {str(version)[:20]} of a machine that may be big-endian: 1001 and "
-                              "little-endian is read; load it there and save it again")
+        # Neither value is in the message: text of nested lists could be of any length.
+        raise FileFormatError("it has another protocol than 1001, or is of a big-endian machine: load it there with a "
+                              "newer PyTorch and save it again")
     # The values come before the storages they need: a first run, without tensors, tells where these begin.
     asked = _Storages(memory, None)
     _, after = run(memory, at, NAMES_WITHOUT_TENSORS, asked)
@@ -169,8 +170,7 @@ class _Storages:
 
 def _tensor(machine, storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
     """torch._utils._rebuild_tensor_v2: a view of a storage, which must lie inside of it."""
-    if type(storage) is not np.ndarray or storage.ndim != 1 or not storage.flags.c_contiguous:
-        raise FileFormatError("a tensor is made of something that is no storage")
+    _check_storage(storage)
     if type(size) is not tuple or type(stride) is not tuple or len(size) != len(stride) or len(size) > MAX_RANK \
             or not _sizes((offset, *size, *stride)):
         raise FileFormatError("a tensor's offset, size and stride must be whole numbers >= 0, one per dimension")
@@ -189,15 +189,22 @@ def _tensor(machine, storage, offset, size, stride, requires_grad=False, hooks=N
     return np.ndarray(size, storage.dtype, storage, offset * storage.itemsize, [s * storage.itemsize for s in stride])
 
 
+def _check_storage(storage):
+    if type(storage) is not np.ndarray or storage.ndim != 1 or not storage.flags.c_contiguous \
+            or not storage.flags.aligned:
+        raise FileFormatError("a tensor is made of something that is no storage")
+
+
 def _sizes(values):
     return all(type(n) is int and 0 <= n < 1 << 62 for n in values)
 
 
 def _untyped_tensor(machine, storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None):
     """torch._utils._rebuild_tensor_v3: of a storage of bytes."""
+    _check_storage(storage)
     kind = _UNTYPED.get(dtype) if type(dtype) is str else None
-    if kind is None or type(storage) is not np.ndarray or storage.dtype != np.uint8 or storage.size % itemsize(kind):
-        raise FileFormatError(f"a tensor of {str(dtype)[:40]} cannot be read")
+    if kind is None or storage.dtype != np.uint8 or storage.size % itemsize(kind):
+        raise FileFormatError(f"a tensor of {dtype[:40] if type(dtype) is str else 'no dtype'} cannot be read")
     return _tensor(machine, storage.view(kind), offset, size, stride, requires_grad, hooks, metadata)
 
 
