@@ -212,6 +212,7 @@ def test_pickles_are_no_longer_than_16_mib(tmp_path):
 
 GOOD = archive(tensor())
 AT = GOOD.index(b"PK\1\2")                           # the directory
+LENGTH = struct.unpack_from("<I", GOOD, AT + 20)[0]    # of the first entry
 NAN = np.full(4, np.nan, np.float32).tobytes()
 
 
@@ -239,7 +240,8 @@ FILES = {
     "two names for one entry": patched(30, b"b"), "damaged program": GOOD.replace(b"storage", b"storagf"),
     "encrypted": patched(AT + 8, b"\1"), "sizes differ": patched(AT + 24, b"\xf0"),
     "entry elsewhere": patched(AT + 42, b"\x01"), "entry past the end": patched(AT + 42, b"\xf0\xff\xff\x7f"),
-    "overlapping entries": patched(GOOD.rindex(b"PK\1\2") + 20, struct.pack("<II", 10**6, 10**6)),
+    "overlapping entries": patched(AT + 20, struct.pack("<II", LENGTH + 60, LENGTH + 60)),
+    "entry over the directory": patched(GOOD.rindex(b"PK\1\2") + 20, struct.pack("<II", 10**6, 10**6)),
     "100,001 entries": patched(len(GOOD) - 22 + 8, b"\xff\xff\xff\xff"),
     "one entry too few": patched(len(GOOD) - 22 + 8, b"\2\0\2\0"),
     "second volume": patched(len(GOOD) - 22 + 4, b"\1"), "comment cut off": patched(len(GOOD) - 2, b"\5"),
