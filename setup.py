@@ -34,7 +34,8 @@ setup(
     package_data={
         "tinycnn.kernels": ["**/*.cu", "**/*.cuh"],
         "tinycnn": ["py.typed"],
-        "tinycnn.data": ["*.gz", "*.txt", "*.bin", "*.npz"],
+        "tinycnn.data": ["*.gz", "*.txt"],
+        "tinycnn.models": ["sizes.json"],
     },
     install_requires=["numpy>=2.0", "numba>=0.61"],
     extras_require=EXTRAS,

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from .. import random
-from ..data import load_dataset
+from ..data import channels, load_dataset
 from ..io import load_weights
 from ..models import create_model, model_info, recipe
 from ..nn import init
@@ -99,7 +99,11 @@ def _config(args: Namespace) -> Config:
     """The model's recipe, with the options that were given."""
     given = {name: getattr(args, name) for name in CONFIG_OPTIONS if getattr(args, name, None) is not None}
     model = given.get("model", DEFAULT_MODEL)
-    return Config(**{**recipe(model, given.get("data") or default_data(model)), **given})
+    data = given.get("data") or default_data(model)
+    settings = recipe(model, data)
+    if len(settings.get("mean", ())) not in (1, channels(data)):     # colours' statistics say nothing of grey images
+        settings = {name: v for name, v in settings.items() if name not in ("mean", "std")}
+    return Config(**{**settings, **given})
 
 
 def default_data(model: str) -> str:

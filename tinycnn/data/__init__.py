@@ -7,7 +7,7 @@
 NumPy and the standard library are all this package needs.
 """
 from . import transforms
-from .datasets import Dataset, list_datasets, load_dataset
+from .datasets import Dataset, channels, list_datasets, load_dataset
 from .download import DownloadError
 from .errors import DataError
 from .loader import DataLoader

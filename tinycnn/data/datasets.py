@@ -102,6 +102,11 @@ class Source(NamedTuple):
     about: str
 
 
+def channels(name: str) -> int:
+    """1 for grey images, 3 for colours; 0 for an unknown data set."""
+    return len(SOURCES[name].mean) if name in SOURCES else 0
+
+
 def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "none", image_size: int = 0,
                  mean: Sequence[float] = (), std: Sequence[float] = ()) -> tuple[Dataset, Dataset]:
     """The training and the test set of a data set.
@@ -110,7 +115,7 @@ def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "
                  download if need be.  Not for digits and synthetic, which need no files
     augment      random changes of training images: "none", or some of crop, flip, cutout, mixup joined by +
     image_size   resize images to so many pixels in height and width, 0: leave them as they are
-    mean, std    per channel, to normalise by instead of the data set's own
+    mean, std    per channel or for all of them, to normalise by instead of the data set's own
 
     Raises ValueError for an unknown name or change, or a folder where none is needed, FileNotFoundError for a folder
     without the files, DataError for files that are not what they should be, DownloadError without network.
@@ -134,9 +139,11 @@ def load_dataset(name: str, data_dir: str | Path | None = None, augment: str = "
 
 def _normalisation(name, source, mean, std):
     """(mean, std) as asked for, or the data set's own."""
-    out = tuple(mean) or source.mean, tuple(std) or source.std
-    if len(out[0]) != len(source.mean) or len(out[1]) != len(source.mean) or min(out[1]) <= 0:
-        raise ValueError(f"{name}: mean={out[0]} and std={out[1]} must have {len(source.mean)} numbers, one for each "
+    channels = len(source.mean)
+    out = tuple(tuple(given) * (channels if len(given) == 1 else 1) or own
+                for given, own in ((mean, source.mean), (std, source.std)))
+    if len(out[0]) != channels or len(out[1]) != channels or min(out[1]) <= 0:
+        raise ValueError(f"{name}: mean={out[0]} and std={out[1]} must have 1 or {channels} numbers, one for each "
                          "channel, std above 0")
     return out
 

@@ -91,7 +91,7 @@ def _narrow(weight):
     init.normal_(weight, 0.0, 0.01)
 
 
-@register_model(PAPER, 2012, (1, 1, 224, 224), {"default": PLAIN, "book": book(0.01)})
+@register_model(PAPER, 2012, (1, 1, 224, 224), {"default": PLAIN, "book": book(0.01, 224)})
 def alexnet_d2l(num_classes: int = 10, in_channels: int = 1, dropout: float = 0.5, xavier_init: bool = False) -> Module:
     """The book's AlexNet for 224x224 grey images, 46 764 746 parameters.
 

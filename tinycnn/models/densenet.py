@@ -196,4 +196,4 @@ register_family(densenet, {
     "densenet_bc190_40_cifar": _cifar(190, 40),                                     # 25 624 430
 }, PAPER, 2016, SMALL, {"default": DEFAULT, "paper": cifar(batch_size=64, epochs=300)})
 register_family(densenet_d2l, {"densenet_d2l": {}}, PAPER, 2016, (1, 1, 96, 96),
-                {"default": DEFAULT, "book": book(0.01)})
+                {"default": DEFAULT, "book": book(0.01, 96)})

@@ -185,7 +185,7 @@ class BookInception(Module):
         return cat([b1, b2, b3, b4], 1)
 
 
-@register_model(PAPER, 2014, (1, 1, 96, 96), {"default": PLAIN, "book": book(0.01)})
+@register_model(PAPER, 2014, (1, 1, 96, 96), {"default": PLAIN, "book": book(0.01, 96)})
 def googlenet_d2l(num_classes: int = 10, in_channels: int = 1) -> Module:
     """The book's GoogLeNet, Xavier-initialised, 5 977 530 parameters; it was made for 96x96 grey images."""
     widths = [192, *map(width, BLOCKS.values())]

@@ -66,7 +66,7 @@ def nin_imagenet(num_classes: int = 1000, in_channels: int = 3, dropout: float =
     return initialise(model, init.kaiming_normal_, zero_bias=True)
 
 
-@register_model(PAPER, 2013, (1, 1, 224, 224), {"default": PLAIN, "book": book(0.05)})
+@register_model(PAPER, 2013, (1, 1, 224, 224), {"default": PLAIN, "book": book(0.05, 224)})
 def nin_d2l(num_classes: int = 10, in_channels: int = 1, dropout: float = 0.5) -> Module:
     """The book's NiN, Xavier-initialised, 1 992 166 parameters: its last block is as wide as there are classes."""
     model = _nin(_imagenet_body(in_channels), 384, (num_classes, num_classes), num_classes, dropout)

@@ -16,9 +16,10 @@ CONVNEXT: Recipe = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "bat
                     "schedule": "cosine", "warmup_epochs": 1.0, "label_smoothing": 0.1}
 
 
-def book(lr: float) -> Recipe:
-    """Zhang et al., Dive into Deep Learning, second edition: plain SGD on Fashion-MNIST, 10 epochs."""
-    return {"optimizer": "sgd", "momentum": 0.0, "lr": lr, "batch_size": 128, "epochs": 10, "schedule": "constant"}
+def book(lr: float, image_size: int = 0) -> Recipe:
+    """Zhang et al., Dive into Deep Learning, second edition: plain SGD on Fashion-MNIST, pixels as they are in 0..1."""
+    return {"optimizer": "sgd", "momentum": 0.0, "lr": lr, "batch_size": 128, "epochs": 10, "schedule": "constant",
+            "image_size": image_size, "mean": (0.0,), "std": (1.0,)}
 
 
 def imagenet(lr: float = 0.1, **changes: Any) -> Recipe:

@@ -1,16 +1,18 @@
 """The names of the models, and what is known of each."""
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
-from functools import cached_property, partial, wraps
+from functools import cache, cached_property, partial, wraps
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from ..nn import Module, init
-from ..summary import Summary, summary
+from ..summary import summary
 from .base import ConvNet, FeatureNet
 
 
@@ -35,21 +37,32 @@ class ModelInfo:
     @property
     def parameters(self) -> int:
         """How many numbers there are to learn."""
-        return self._summary.parameters
+        return self._sizes[0]
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all convolutions and linear layers for one image of input_shape."""
-        return self._summary.macs
+        return self._sizes[1]
 
     @cached_property
-    def _summary(self) -> Summary:
-        """Of the model as published: built without weights and run on no image, so that it costs next to nothing."""
+    def _sizes(self) -> tuple[int, int]:
+        known = _known_sizes().get(self.name) if self is MODELS.get(self.name) else None
+        return tuple(known) if known else self.counted()
+
+    def counted(self) -> tuple[int, int]:
+        """Parameters and multiply-accumulates, counted: the model is built without weights and run on no image."""
         with init.skip_init():
-            return summary(self.build(), self.input_shape, dry=True)
+            found = summary(self.build(), self.input_shape, dry=True)
+        return found.parameters, found.macs
 
 
 MODELS: dict[str, ModelInfo] = {}
+
+
+@cache
+def _known_sizes() -> dict[str, list[int]]:
+    """What counted() gave for the models that come with the package: counting all takes some seconds."""
+    return json.loads(Path(__file__).with_name("sizes.json").read_text(encoding="utf-8"))
 
 
 def register_model(paper: str, year: int, input_shape: tuple[int, int, int, int],

@@ -224,4 +224,4 @@ PUBLISHED = {"default": DEFAULT, "paper": imagenet(0.8, weight_decay=5e-5, batch
 register_family(regnet, {**_rows("x", X, None), **_rows("y", Y, 0.25)}, PAPER, 2020, IMAGE, PUBLISHED)
 register_family(anynet, {"anynet": {}}, PAPER, 2020, IMAGE, PUBLISHED)
 register_family(anynet_d2l, {"regnetx32_d2l": {}}, PAPER, 2020, (1, 1, 96, 96),        # 179 290
-                {"default": DEFAULT, "book": book(0.05)})
+                {"default": DEFAULT, "book": book(0.05, 96)})

@@ -71,4 +71,4 @@ def resnet_d2l(layers: Row[int], num_classes: int = 10, in_channels: int = 1) ->
 
 
 register_family(resnet_d2l, {"resnet18_d2l": {"layers": (2, 2, 2, 2)}, "resnet34_d2l": {"layers": (3, 4, 6, 3)}},
-                PAPER, 2015, (1, 1, 96, 96), {"default": DEFAULT, "book": book(0.01)})
+                PAPER, 2015, (1, 1, 96, 96), {"default": DEFAULT, "book": book(0.01, 96)})

@@ -100,4 +100,4 @@ register_family(vgg, {"vgg11_bn": {"config": "A", "batch_norm": True}, "vgg13_bn
 register_family(vgg_d2l, {"vgg11_d2l": {"config": "A"}, "vgg13_d2l": {"config": "B"}, "vgg16_d2l": {"config": "D"},
                           "vgg19_d2l": {"config": "E"},
                           "vgg11_small_d2l": {"config": "A", "widths": (16, 32, 64, 128, 128)}},
-                PAPER, 2014, (1, 1, 224, 224), {"default": PLAIN, "book": book(0.01)})
+                PAPER, 2014, (1, 1, 224, 224), {"default": PLAIN, "book": book(0.01, 224)})

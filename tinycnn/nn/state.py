@@ -6,6 +6,9 @@ from typing import Any, Mapping, NamedTuple
 from ..autograd import Tensor, as_array, no_grad
 
 
+COUNTER = "num_batches_tracked"                      # files from before PyTorch 0.4.1 (2018) have none: they stay at 0
+
+
 class LoadResult(NamedTuple):
     """The keys that did not match, as torch returns them."""
     missing_keys: list[str]
@@ -19,6 +22,8 @@ def load(name: str, mine: dict[str, Tensor], state_dict: Mapping[str, Any], stri
                         f"{type(state_dict).__name__}" + _path_hint(state_dict))
     given = {key: as_array(v) for key, v in state_dict.items()}
     missing, unexpected = [key for key in mine if key not in given], [key for key in given if key not in mine]
+    if not any(key.endswith(COUNTER) for key in given):
+        missing = [key for key in missing if not key.endswith(COUNTER)]
     both = [key for key in mine if key in given]
     complaints = _list("missing keys", missing) + _list("unexpected keys", unexpected) if strict else []
     complaints += _list("wrong shapes", (f"{key}: expected {mine[key].shape}, got {given[key].shape}" for key in both

@@ -31,7 +31,7 @@ class Config:
     clip_norm        gradients with a longer norm are scaled down to it; 0: never
     augment          random changes of training images: none, or some of crop, flip, cutout, mixup joined by +
     image_size       height and width to which images are resized; 0: they stay as they are
-    mean, std        per channel, by which images are normalised; (): the data set's own
+    mean, std        per channel or for all of them, by which images are normalised; (): the data set's own
     seed             of initial parameters (if the command line makes the model), order, augmentation and dropout
     dtype, device    of the model
 
