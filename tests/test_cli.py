@@ -163,7 +163,7 @@ def test_summary_and_models(cli):
     code, out, _ = cli("models")
     assert code == 0 and "lenet" in out and "digits_net" in out
     found = last_json(cli("models", "*lenet", "--json")[1])
-    assert {m["name"] for m in found["models"]} == {"lenet", "bn_lenet"}
+    assert {m["name"] for m in found["models"]} == {"lenet", "bn_lenet", "googlenet"}
     assert next(m for m in found["models"] if m["name"] == "lenet")["parameters"] == 61706
 
 

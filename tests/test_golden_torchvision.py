@@ -5,7 +5,7 @@ the slow run all, at all sizes.
 """
 import json
 import zlib
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import golden_recipe
@@ -36,7 +36,7 @@ def cases(kind):
                                marks=() if cheap else pytest.mark.slow)
 
 
-@cache
+@lru_cache(maxsize=1)
 def filled(name, dtype="float64"):
     """The net with the recipe's weights; read only."""
     golden = GOLDEN[name]

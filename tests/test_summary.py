@@ -7,7 +7,7 @@ import pytest
 import tinycnn as tc
 from tinycnn import nn
 from tinycnn.cli import main
-from tinycnn.models import create_model, list_models, model_info
+from tinycnn.models import create_model, model_info
 from tinycnn.summary import summary
 
 
@@ -249,7 +249,7 @@ def test_sizes_that_are_none(size):
         summary(nn.ReLU(), size)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", ["lenet", "regnet_y_128gf", "googlenet", "densenet121"])
 def test_command_line(name, capsys):
     assert main(["summary", name, "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()

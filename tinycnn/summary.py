@@ -11,13 +11,14 @@ function adds nothing to fields and counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import nn
-from .autograd import Tensor, enable_grad
+from .autograd import Tensor, enable_grad, no_grad
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
@@ -130,11 +131,9 @@ def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None, dr
     first = next(iter(_ready(model.parameters())), None)
     zeros = np.zeros((0, *size[1:]) if dry else size, dtype or (np.float32 if first is None else first.dtype))
     x = Tensor(zeros, requires_grad=zeros.dtype.kind == "f")     # layers' fields are found along the graph
-    modes = [(m, m.training) for m in model.modules()]
     watch = _Watch(model, size[0] if dry else None)
     try:
-        model.eval()
-        with enable_grad():
+        with _evaluating(model), enable_grad():
             x = x if first is None else x.to(device=first.device)
             watch.fields[id(x)] = (1, 1)
             model(x)
@@ -143,9 +142,19 @@ def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None, dr
         raise
     finally:
         watch.close()
+    return watch.summary(size)
+
+
+@contextmanager
+def _evaluating(model):
+    """`with` block in which the model is in evaluation mode; afterwards each layer is in its own again."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
         for m, mode in modes:
             m.training = mode
-    return watch.summary(size)
 
 
 def _ready(parameters):
@@ -180,8 +189,10 @@ def minimum_input(model: nn.Module, channels: int | None = None, largest: int = 
 
 def _enough(model, channels, side):
     """Whether an image of that side reaches the end, or a linear layer."""
+    like = next(iter(model.parameters()))
     try:
-        summary(model, (1, channels, side, side), dry=True)
+        with _evaluating(model), no_grad():
+            model(Tensor(np.zeros((0, channels, side, side), like.dtype)).to(device=like.device))
     except (ValueError, TypeError, IndexError) as error:
         return isinstance(getattr(error, "layer", None), nn.Linear)
     return True

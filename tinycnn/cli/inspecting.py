@@ -11,11 +11,15 @@ from .tables import table
 
 def summary(args: Namespace) -> Result:
     """Layers, shapes and costs of a model for one input shape."""
-    from ..summary import summary as summarize
+    from ..nn import init
+    from ..summary import minimum_input, summary as summarize
     shape = args.input or model_info(args.model).input_shape
     channels = shape[1] if len(shape) == 4 else None
-    found = summarize(create_model(args.model, num_classes=args.classes, in_channels=channels), shape)
-    return Result(str(found), {"model": args.model, "input": list(shape), **found.to_dict()})
+    with init.skip_init():                           # only looked at: no weight is drawn, no image computed
+        model = create_model(args.model, num_classes=args.classes, in_channels=channels)
+    found, least = summarize(model, shape, dry=True), minimum_input(model)
+    return Result(f"{found}\nsmallest image       {least}x{least}",
+                  {"model": args.model, "input": list(shape), "minimum_input": least, **found.to_dict()})
 
 
 def models(args: Namespace) -> Result:
