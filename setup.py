@@ -32,7 +32,7 @@ setup(
     packages=find_packages(include=["tinycnn", "tinycnn.*"]) + KERNELS,
     package_dir={"tinycnn.kernels": "kernels"},
     package_data={
-        "tinycnn.kernels": ["**/*.cu", "**/*.cuh"],
+        "tinycnn.kernels": ["**/*.cu", "**/*.cuh", "**/*.h"],
         "tinycnn": ["py.typed"],
         "tinycnn.data": ["*.gz", "*.txt"],
         "tinycnn.models": ["sizes.json"],

@@ -5,6 +5,7 @@
     numpy             anything else       tinycnn.kernels.reference   (plain NumPy)
     numpy             any                 tinycnn.kernels.reference   if TINYCNN_KERNELS=reference
     cupy              any                 tinycnn.kernels.cuda
+    cupy_on_cpu       any                 tinycnn.kernels.cuda        (device "cuda-emu": kernels/emulator)
 
 kernels/ is imported through `import_module`: its folder is mapped to tinycnn.kernels at installation, where
 static type checkers cannot follow.
@@ -22,7 +23,8 @@ import numpy as np
 _geometry = import_module("tinycnn.kernels.geometry")
 Window, window, pair = _geometry.Window, _geometry.window, _geometry.pair
 
-DEVICES = {"cpu": "numpy", "cuda": "cupy"}           # device -> the array library that lives on it
+# device -> the array library that lives on it
+DEVICES = {"cpu": "numpy", "cuda": "cupy", "cuda-emu": "cupy_on_cpu"}
 _LIBRARIES = {library: device for device, library in DEVICES.items()}
 _SAMPLED = 32                                        # elements looked at by `fingerprint`
 
@@ -37,7 +39,7 @@ def kernels(array: Any) -> ModuleType:
 
 @cache
 def _kernels(kind: type, dtype: Any) -> ModuleType:
-    if _device_of(kind) == "cuda":
+    if _device_of(kind) != "cpu":
         return _load("cuda")
     return _load("reference" if dtype not in (np.float32, np.float64) else _cpu_choice())
 
@@ -63,30 +65,31 @@ def _device_of(kind: type) -> str:
 
 
 def device_of(array: Any) -> str:
-    """"cpu" or "cuda": where `array` lives."""
+    """"cpu", "cuda" or "cuda-emu": where `array` lives."""
     return _device_of(type(array))
 
 
 def array_module(array: Any) -> ModuleType:
-    """numpy or cupy: the library `array` belongs to."""
+    """numpy, cupy or its stand-in: the library `array` belongs to."""
     return import_module(DEVICES[device_of(array)])
 
 
 def module_of(device: str | None) -> ModuleType:
-    """The array library of a device name ("cpu", "cuda").
+    """The array library of a device name ("cpu", "cuda", "cuda-emu").
 
     Raises ValueError for an unknown name and RuntimeError, with the cure, where the device cannot be used.
     """
     name = device or "cpu"
     if name not in DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(DEVICES)}")
-    if name == "cuda":
-        try:
-            import_module("tinycnn.kernels.cuda")
-        except ImportError as error:
-            raise RuntimeError("device 'cuda' needs CuPy and this version's CUDA kernels, which are not here: "
-                               "use device='cpu'") from error
-    return import_module(DEVICES[name])
+    if name == "cuda-emu":
+        return import_module("tinycnn.kernels.emulator.device").install()
+    try:
+        return import_module(DEVICES[name])
+    except ImportError as error:
+        raise RuntimeError("device 'cuda' needs CuPy and an NVIDIA GPU: pip install 'tinycnn[cuda12]' or "
+                           "'tinycnn[cuda13]'; without a GPU use device='cpu', or 'cuda-emu' to run the CUDA kernels "
+                           "on the CPU") from error
 
 
 def to_device(array: Any, device: str) -> Any:

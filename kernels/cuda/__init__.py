@@ -1,0 +1,16 @@
+"""Every kernel in CUDA C, for CuPy's arrays and, through the emulator, on the CPU.  Same names as kernels/reference.
+
+    kernels/cuda/pool.cu    the kernels, templated on float and double: the ones to read and to gradient-check
+    kernels/cuda/pool.py    what calls them: shapes, memory, one launch or two
+    kernels/cuda/launch.py  how a kernel is compiled and started
+
+dtypes other than float32 and float64 are served by the reference, whose array code runs on CuPy as it is.
+"""
+from . import conv, elementwise, loss, norm, pool
+from .conv import *
+from .elementwise import *
+from .loss import *
+from .norm import *
+from .pool import *
+
+__all__ = [*conv.__all__, *pool.__all__, *norm.__all__, *loss.__all__, *elementwise.__all__]

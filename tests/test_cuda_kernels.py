@@ -1,0 +1,262 @@
+"""Every CUDA kernel, run by the emulator, against the reference: dtypes, odd shapes, layouts, orders of threads."""
+import shutil
+from importlib import import_module
+
+import numpy as np
+import pytest
+from kernel_checks import LAYOUTS, assert_close, normal
+
+import tinycnn.kernels
+from tinycnn.backend import window
+
+if shutil.which("g++") is None:
+    pytest.skip("the emulator needs g++", allow_module_level=True)
+cuda, reference = (import_module(f"tinycnn.kernels.{name}") for name in ("cuda", "reference"))
+build, device = (import_module(f"tinycnn.kernels.emulator.{name}") for name in ("build", "device"))
+launch = import_module("tinycnn.kernels.cuda.launch")
+FLOATS = [np.float32, np.float64]
+device.install()
+
+
+def there(value):
+    """Arrays on the device, everything else as it is."""
+    return device.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+def here(value):
+    if isinstance(value, tuple):
+        return tuple(map(here, value))
+    return value.get() if isinstance(value, device.ndarray) else value
+
+
+def window_cases():
+    """(channels, out-channels, groups, window): strides that do not divide, dilation, one-sided and no padding."""
+    yield 3, 4, 1, window((7, 6), (3, 2), (2, 1), (1, 0), (1, 2))
+    yield 4, 6, 2, window((5, 8), 3, 1, 1, 1)
+    yield 3, 3, 3, window((6, 5), (2, 3), 2, (0, 1), (2, 1))
+    yield 2, 4, 2, window((4, 4), 1, 3, 0, 1)
+    yield 1, 2, 1, window((3, 3), 3, 1, 2, 1)
+
+
+def rows(dtype):
+    """name -> the arguments of each call of that kernel."""
+    def x(*shape, seed=0):
+        return normal(shape, dtype, seed)
+    calls = {name: [] for name in reference.__all__}
+    for C, O, G, win in window_cases():
+        image, weight, g = x(2, C, win.H, win.W), x(O, C // G, win.KH, win.KW, seed=1), x(2, O, win.OH, win.OW, seed=2)
+        calls["im2col"].append((image, win))
+        calls["col2im"].append((x(2, C * win.KH * win.KW, win.OH * win.OW), win))
+        calls["conv2d"] += [(image, weight, x(O, seed=3), win, G), (image, weight, None, win, G)]
+        calls["conv2d_input"].append((g, weight, win, G))
+        calls["conv2d_weight"].append((image, g, win, G))
+        calls["max_pool2d"].append((image.round(), win))
+        for include in (True, False):
+            for divisor in (None, 3):
+                plain = win._replace(DH=1, DW=1)
+                plain = window((win.H, win.W), (win.KH, win.KW), (win.SH, win.SW), (min(win.PH, win.KH // 2),
+                               min(win.PW, win.KW // 2)), ceil_mode=include)
+                options = plain, include, divisor, (plain.PH, plain.PW)
+                calls["avg_pool2d"].append((image, *options))
+                calls["avg_pool2d_backward"].append((x(2, C, plain.OH, plain.OW), *options))
+        y, where = reference.max_pool2d(image, win)
+        calls["max_pool2d_backward"].append((y, where, (win.H, win.W)))
+        calls["max_pool2d_gather"].append((image, where))
+    for size, out in (((7, 5), (3, 2)), ((2, 3), (4, 7)), ((6, 6), (1, 6))):
+        calls["adaptive_avg_pool2d"].append((x(2, 3, *size), out))
+        calls["adaptive_avg_pool2d_backward"].append((x(2, 3, *out), size))
+        calls["adaptive_max_pool2d"].append((x(2, 3, *size).round(), out))
+    for shape, groups in (((3, 4, 5, 3), 2), ((2, 6), 3), ((2, 4, 300), 1)):
+        image, g, w, b = x(*shape), x(*shape, seed=1), x(shape[1], seed=2), x(shape[1], seed=3)
+        for weight, bias in ((w, b), (None, None)):
+            y, mean, var = reference.batch_norm(image, weight, bias, 1e-5)
+            calls["batch_norm"].append((image, weight, bias, 1e-5))
+            calls["batch_norm_eval"].append((image, mean, var, weight, bias, 1e-5))
+            for name in ("batch_norm_backward", "batch_norm_eval_backward"):
+                calls[name].append((g, image, mean, var, weight, 1e-5))
+            y, mean, rstd = reference.group_norm(image, groups, weight, bias, 1e-5)
+            calls["group_norm"].append((image, groups, weight, bias, 1e-5))
+            calls["group_norm_backward"].append((g, image, mean, rstd, groups, weight))
+        for size in (1, 2, 5):
+            calls["local_response_norm"].append((image, size, 1e-2, 0.75, 2.0))
+            calls["local_response_norm_backward"].append((g, image, size, 1e-2, 0.75, 2.0))
+    for M, C in ((3, 5), (1, 300), (4, 1)):
+        a, g, w, b = x(M, C), x(M, C, seed=1), x(C, seed=2), x(C, seed=3)
+        target = np.arange(M) % C
+        target[-1] = -100
+        for weight, bias in ((w, b), (None, None)):
+            y, mean, rstd = reference.layer_norm(a, weight, bias, 1e-5)
+            calls["layer_norm"].append((a, weight, bias, 1e-5))
+            calls["layer_norm_backward"].append((g, a, mean, rstd, weight))
+        for name in ("softmax", "log_softmax"):
+            calls[name] += [(a,), (a * 1000,)]
+            calls[name + "_backward"].append((g, getattr(reference, name)(a)))
+        for weight in (abs(w), None):
+            for smoothing in (0.0, 0.1):
+                calls["cross_entropy"].append((a, target, weight, -100, smoothing))
+                calls["cross_entropy_backward"].append((x(M, seed=4), reference.log_softmax(a), target, weight, -100,
+                                                        smoothing))
+    special = np.array([[-1.0, 0.0, -0.0, np.nan, np.inf, -np.inf, 2.5]], dtype)
+    calls["relu"] += [(special,), (x(3, 400),)]
+    calls["relu_backward"].append((special, special[:, ::-1].copy()))
+    calls["erf"] += [(special,), (x(7, 9),)]
+    calls["dropout"] += [(x(5, 70), p, 12345) for p in (0.0, 0.3, 1.0)]
+    calls["matmul"].append((x(2, 3, 4), x(4, 5)))
+    p, g, s = x(3, 4), x(3, 4, seed=1), abs(x(3, 4, seed=2))
+    for options in ((0.0, 0.0, 0.0, False, False, True), (0.9, 0.1, 0.01, True, True, False),
+                    (0.9, 0.0, 0.0, False, False, True)):
+        calls["sgd_update"].append((p, g, s if options[0] else None, 0.1, *options))
+    for vmax, decoupled in ((None, False), (s * 0.9, True)):
+        calls["adam_update"].append((p, g, p * 0.1, s, vmax, 0.1, 0.9, 0.99, 1e-8, 0.01, 3, decoupled, False))
+    for momentum, gavg in ((0.0, None), (0.9, p * 0.1)):
+        calls["rmsprop_update"].append((p, g, s + 1, p * 0.2, gavg, 0.1, 0.9, 1e-8, 0.01, momentum, True))
+    return calls
+
+
+ROWS = {dtype: rows(dtype) for dtype in FLOATS}
+
+
+def outcome(kernels, name, arguments, move):
+    """What a kernel returns, and what it made of its arguments."""
+    moved = [move(a.copy() if isinstance(a, np.ndarray) else a) for a in arguments]
+    result = getattr(kernels, name)(*moved)
+    return (*(result if isinstance(result, tuple) else (result,)), *moved) if name.endswith("_update") else result
+
+
+def test_no_name_is_missing():
+    assert sorted(cuda.__all__) == sorted(reference.__all__)
+    assert all(calls for calls in ROWS[np.float32].values())
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", reference.__all__)
+def test_it_is_the_references(name, dtype):
+    for arguments in ROWS[dtype][name]:
+        expected = outcome(reference, name, arguments, lambda a: a)
+        found = here(tuple(outcome(cuda, name, arguments, there))) if name.endswith("_update") else here(
+            outcome(cuda, name, arguments, there))
+        if name.endswith("_update"):
+            found, expected = tuple(a for a in found if isinstance(a, np.ndarray)), tuple(
+                a for a in expected if isinstance(a, np.ndarray))
+        assert_close(found, expected, 256)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("name", [n for n in reference.__all__ if n not in ("matmul", "dropout")])
+def test_memory_of_any_layout(name, layout):
+    """Channels last, with gaps, backwards: the values count."""
+    arguments = ROWS[np.float32][name][0]
+    expected = outcome(reference, name, arguments, lambda a: a)
+
+    def move(a):
+        return device.ndarray(layout(a)) if isinstance(a, np.ndarray) else a
+    found = outcome(cuda, name, arguments, move)
+    if name.endswith("_update"):
+        found, expected = ([a for a in values if hasattr(a, "strides")] for values in (found, expected))
+    assert_close(here(tuple(found) if name.endswith("_update") else found),
+                 tuple(expected) if name.endswith("_update") else expected, 256)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", reference.__all__)
+def test_the_order_of_threads_does_not_matter(name, dtype):
+    arguments = ROWS[dtype][name][0]
+    runs = []
+    for order in build.SCHEDULES:
+        with device.schedule(order):
+            found = here(outcome(cuda, name, arguments, there))
+        found = found if isinstance(found, tuple) else (found,)
+        runs.append([a.tobytes() for a in found if isinstance(a, np.ndarray)])
+    assert all(run == runs[0] for run in runs)
+
+
+def test_every_kernel_of_every_file_has_run():
+    """Here, in both precisions."""
+    for dtype in FLOATS:
+        for name, calls in ROWS[dtype].items():
+            for arguments in calls:
+                outcome(cuda, name, arguments, there)
+    for path in sorted(launch.FOLDER.glob("*.cu")):
+        for kernel in launch.declared(path.name):
+            assert device.launched[f"{kernel}<float>"] and device.launched[f"{kernel}<double>"], kernel
+
+
+@pytest.mark.parametrize("name", [n for n in reference.__all__ if not n.endswith("_update") and n != "matmul"])
+def test_empty_arrays(name):
+    """A batch of nothing: no launch, no error, the reference's shapes."""
+    arguments = ROWS[np.float32][name][0]
+    empty = [a[:0] if isinstance(a, np.ndarray) and a.ndim > 1 and a.shape[0] == arguments[0].shape[0] else a
+             for a in arguments]
+    if any(isinstance(a, np.ndarray) and a.ndim == 1 and a.shape == arguments[0].shape[:1] for a in arguments):
+        empty = [a[:0] if isinstance(a, np.ndarray) and a.shape[0] == arguments[0].shape[0] else a for a in arguments]
+    try:
+        with np.errstate(all="ignore"):
+            expected = getattr(reference, name)(*empty)
+    except (ValueError, IndexError):
+        pytest.skip("the reference does not take it either")
+    found = here(getattr(cuda, name)(*map(there, empty)))
+    for f, e in zip(*(v if isinstance(v, tuple) else (v,) for v in (found, expected))):
+        assert f.shape == e.shape and f.dtype == e.dtype
+
+
+# ---------------------------------------------------------------------------------------- what is refused
+
+def test_scalars_arrays_and_numbers_of_arguments():
+    x, y = there(normal((4,), np.float32)), there(normal((4,), np.float32))
+    with pytest.raises(ValueError, match=r"relu takes 3 arguments \(x, y, n\), got 2"):
+        launch.launch("elementwise.cu", "relu", x.dtype, 4, (x, y))
+    with pytest.raises(TypeError, match="relu: y must be an array, got int"):
+        launch.launch("elementwise.cu", "relu", x.dtype, 4, (x, 3, 4))
+    with pytest.raises(TypeError, match="compute in float32 and float64, got int32"):
+        launch.launch("elementwise.cu", "relu", np.int32, 4, (x, y, 4))
+    with pytest.raises(build.EmulatorError, match="points to 'f', the array is float64"):
+        launch.launch("elementwise.cu", "relu", x.dtype, 4, (x, there(np.zeros(4)), 4))
+    with pytest.raises(build.EmulatorError, match="not in C order"):
+        launch.launch("elementwise.cu", "relu", x.dtype, 4, (x[::2], y, 2))
+
+
+def test_the_emulators_own_checks():
+    x = there(normal((4,), np.float32))
+    with pytest.raises(build.EmulatorError, match="illegal memory access"):
+        launch.launch("elementwise.cu", "relu", x.dtype, 4, (x, device.empty((4,), np.float32), 10_000))
+    assert np.isnan(device.empty((3,), np.float32).get()).all()
+    with pytest.raises(TypeError, match="an array of the host"):
+        x + np.ones(4, np.float32)
+    with pytest.raises(TypeError, match="does not become a NumPy array by itself"):
+        np.asarray(x)
+    before = device.counts["syncs"]
+    float(x[0])
+    assert device.counts["syncs"] == before + 1
+    assert tinycnn.kernels is not None
+
+
+@pytest.mark.parametrize("file, old, new, words", [
+    ("common.cuh", "  s[threadIdx.x] = v;\n  __syncthreads();\n  for", "  s[threadIdx.x] = v;\n  for", "differs"),
+    ("common.cuh", "    if (threadIdx.x < half) s[threadIdx.x] += s[threadIdx.x + half];\n    __syncthreads();",
+     "    if (threadIdx.x < half) { s[threadIdx.x] += s[threadIdx.x + half]; __syncthreads(); }", "barrier"),
+    ("common.cuh", "threadIdx.x + half]", "threadIdx.x + half + 1]", "differs"),
+    ("norm.cu", "e < count; e += 256) sum += x", "e <= count; e += 256) sum += x", "differs"),
+], ids=["missing barrier", "divergent barrier", "wrong partner", "one too many"])
+def test_planted_bugs_are_found(tmp_path, monkeypatch, file, old, new, words):
+    """By an error of the emulator, by a result that is wrong, or by one that depends on the order of threads."""
+    folder = tmp_path / "cuda"
+    shutil.copytree(launch.FOLDER, folder)
+    source = (folder / file).read_text()
+    assert old in source
+    (folder / file).write_text(source.replace(old, new, 1))
+    monkeypatch.setattr(launch, "FOLDER", folder)
+    monkeypatch.setenv("TINYCNN_EMULATOR_CACHE", str(tmp_path))
+    launch._functions.cache_clear()
+    arguments = ROWS[np.float64]["batch_norm"][0]
+    expected, found = reference.batch_norm(*arguments), []
+    try:
+        for order in build.SCHEDULES:
+            with device.schedule(order):
+                found.append(here(cuda.batch_norm(*map(there, arguments))))
+    except build.EmulatorError as error:
+        assert words in str(error) or words == "differs"
+    else:
+        assert words == "differs"
+        assert any(not np.allclose(a, e, rtol=1e-9, equal_nan=False) for run in found for a, e in zip(run, expected))
+    finally:
+        launch._functions.cache_clear()
