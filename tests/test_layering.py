@@ -16,7 +16,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "random": set(),
     "ops": {"autograd", "backend", "methods", "random"},
     "gradcheck": {"autograd", "backend"},
-    "recompute": {"autograd", "random"},
+    "recompute": {"autograd", "backend", "random"},
     "cases": {"autograd", "backend", "gradcheck", "methods", "models", "nn"},
     "nn": {"autograd", "backend", "methods", "ops", "random"},
     "optim": {"autograd", "backend"},

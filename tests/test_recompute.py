@@ -1,7 +1,9 @@
 """checkpoint: the same bits as without it, from less memory."""
 import gc
 import threading
+import tracemalloc
 import weakref
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -38,7 +40,10 @@ def outcome(run, net, x):
     lambda net, x: tc.checkpoint_sequential(net, 3, x),
     lambda net, x: tc.checkpoint_sequential(list(net), 1, x),
     lambda net, x: tc.checkpoint(lambda a, b: (net(a), b), x, "not a tensor")[0],
-], ids=["once", "nested", "in segments", "one segment", "tuple"])
+    lambda net, x: tc.checkpoint(lambda: net(x)),
+    lambda net, x: tc.checkpoint(net[1:], net[0](x)),
+    lambda net, x: tc.checkpoint(lambda parts, scale: net(parts["x"][0]) * scale, {"x": [x]}, scale=1.0),
+], ids=["once", "nested", "in segments", "one segment", "tuple", "captured", "of an activation", "in a structure"])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_a_step_has_the_same_bits(run, dropout):
     assert outcome(run, block(dropout), images()) == outcome(lambda net, x: net(x), block(dropout), images())
@@ -48,12 +53,74 @@ def test_inputs_without_gradient_and_several_outputs():
     net, x = block(), images().detach()
     tc.checkpoint(net, x).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
-    a, b = images(4), images(4)
+    a, b = images(4), tc.Tensor(images(4).data + 1, requires_grad=True)
     y, z, text, constant = tc.checkpoint(lambda a, b: [a * b, a.exp(), "text", tc.ones(2)], a, b)
     assert text == "text" and not constant.requires_grad
     (y.sum() + 2 * z.sum()).backward()
     np.testing.assert_array_equal(a.grad.data, b.data + 2 * np.exp(a.data))
     np.testing.assert_array_equal(b.grad.data, a.data)
+
+
+def test_structures_come_back_as_they_were():
+    pair, x = namedtuple("pair", "first second"), images(3)
+    y = tc.checkpoint(lambda x: {"pair": pair(x * 2, [x.exp(), None]), "x": x, "w": 1.5}, x)
+    assert type(y["pair"]) is pair and y["pair"].second[1] is None and y["x"] is x and y["w"] == 1.5
+    assert tc.checkpoint(lambda x: (x,), x)[0] is x
+    same = tc.checkpoint(lambda x: [x.exp()] * 2, x)
+    assert same[0] is same[1]
+
+
+def test_several_outputs_are_recomputed_once_with_the_same_bits():
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        h = (x @ x).tanh()
+        return h.sin(), (h @ h).exp(), h.cos()
+    found = []
+    for run in (f, lambda x: tc.checkpoint(f, x)):
+        calls.clear()
+        x = images(6, 6)
+        a, b, _ = run(x)
+        ((a * b).sum() + a.sum()).backward()
+        found.append(x.grad.data)
+    assert found[0].tobytes() == found[1].tobytes() and len(calls) == 2
+
+
+def test_what_was_computed_outside_is_not_walked_through():
+    """A captured activation, used outside as well, and behind one that is an argument."""
+    w, x = images(3), tc.tensor([1.5, -2.0, 0.5], dtype="float64", requires_grad=True)
+    grads = []
+    for run in (lambda f, *args, **kwargs: f(*args, **kwargs), tc.checkpoint):
+        h = w * 2
+        k = h.sin()
+        y = run(lambda x, k, h=h: x * h * k, x, k=k)
+        grads.append(tc.grad((y + h + k).sum(), [x, w, h, k]))
+    for plain, found in zip(*grads):
+        np.testing.assert_array_equal(plain.data, found.data)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_hooks_see_whole_gradients_once(checkpointed):
+    w, x, seen = images(3), tc.tensor([1.5, -2.0, 0.5], dtype="float64", requires_grad=True), []
+    for name, t in {"w": w, "x": x}.items():
+        t.register_hook(lambda g, name=name: (seen.append((name, g.data.tolist())), g * 10)[1])
+
+    def f(x):
+        return x * w
+    y = tc.checkpoint(f, x) if checkpointed else f(x)
+    y.register_hook(lambda g: (seen.append(("y", g.data.tolist())), g * 2)[1])
+    (y + w).sum().backward()
+    assert sorted(seen) == [("w", (2 * x.data + 1).tolist()), ("x", (2 * w.data).tolist()), ("y", [1.0] * 3)]
+    np.testing.assert_array_equal(w.grad.data, 10 * (2 * x.data + 1))
+    np.testing.assert_array_equal(x.grad.data, 20 * w.data)
+
+
+def test_backward_hooks_of_modules():
+    net, x, seen = block(), images(), []
+    net[4].register_full_backward_hook(lambda module, gx, gy: seen.append((gx[0].shape, gy[0].shape)))
+    tc.checkpoint(net, x).sum().backward()
+    assert seen == [((2, 4, 5, 4), (2, 3, 5, 4))]
 
 
 def test_grad_and_higher_orders():
@@ -109,6 +176,39 @@ def test_a_change_in_between_is_noticed():
         y.backward()
 
 
+@pytest.mark.parametrize("give", [lambda f, x: tc.checkpoint(f, x), lambda f, x: tc.checkpoint(f, x=x),
+                                  lambda f, x: tc.checkpoint(lambda xs: f(*xs), [x])])
+def test_a_change_of_an_input_without_gradient_is_noticed(give):
+    w, x = images(3), images(3).detach()
+    y = give(lambda x: x * w, x)
+    x += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("change", [lambda net: net.eval(), lambda net: setattr(net[4], "bias", None),
+                                    lambda net: setattr(net[4], "bias", nn.Parameter(net[4].bias.data.copy()))])
+def test_another_computation_the_second_time_is_noticed(change):
+    net = block()
+    y = tc.checkpoint(net, images()).sum()
+    change(net)
+    with pytest.raises(RuntimeError, match="something else when it was computed again"):
+        y.backward()
+
+
+def test_random_numbers_that_are_not_preserved_are_noticed():
+    dropping = nn.Dropout(0.5)
+    for preserve in (True, False):
+        y = tc.checkpoint(dropping, images(100), preserve_rng_state=preserve).sum()
+        z = tc.checkpoint_sequential([dropping, tc.exp], 2, images(100), preserve_rng_state=preserve).sum()
+        for t in (y, z):
+            if preserve:
+                t.backward()
+            else:
+                with pytest.raises(RuntimeError, match="preserve_rng_state"):
+                    t.backward()
+
+
 def test_an_error_leaves_no_mode_behind():
     fail = []
 
@@ -131,6 +231,45 @@ def test_replaying_is_of_one_thread():
         thread.start()
         thread.join()
     assert seen == [False]
+
+
+def test_threads_go_back_side_by_side():
+    """Each recomputes in its own mode; no random numbers, whose generator all threads share."""
+    nets, found = [block() for _ in range(4)], {}
+    for net in nets:
+        net[2].p = 0.0
+
+    def step(i):
+        for _ in range(5):
+            x = images()
+            tc.checkpoint(nets[i], x).sum().backward()
+            found[i] = x.grad.numpy().tobytes()
+    threads = [threading.Thread(target=step, args=(i,)) for i in range(len(nets))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and len(set(found.values())) == 1
+
+
+def peak(run, net):
+    """Most bytes of arrays at a time, beyond those at the start, in forward and backward."""
+    x = images(4, 3, 32, 32)
+    run(net, x).sum().backward()                     # kernels compiled, gradients there
+    gc.collect()
+    tracemalloc.start()
+    run(net, x).sum().backward()
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found / x.data.nbytes
+
+
+def test_memory():
+    """16 layers, in units of one activation: all are kept, or the inputs of 4 segments and what is in one."""
+    net = nn.Sequential(*(nn.Sigmoid() for _ in range(16)))
+    plain, less = peak(lambda net, x: net(x), net), peak(lambda net, x: tc.checkpoint_sequential(net, 4, x), net)
+    assert 16 <= plain < 20
+    assert less < 4 + 4 + 4
 
 
 def test_what_is_inside_is_not_kept():

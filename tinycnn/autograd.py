@@ -27,6 +27,7 @@ from .recording import (  # noqa: F401  (for all)
     enable_grad,
     is_grad_enabled,
     is_replaying,
+    moment,
     no_grad,
     replaying,
     set_grad_enabled,
@@ -310,7 +311,7 @@ def _like(g, t):
 def _sweep(outputs, gradients, targets, keep_graph, create_graph, stop=False):
     """Walk the graph back from `outputs`.  Returns {id: (tensor, gradient)} of the targets (None: of all leaves).
 
-    stop  do not look behind the targets
+    stop  do not look behind the targets: the walk that goes on from there runs their hooks, on the whole gradient
     """
     ends = {id(t) for t in targets} if targets is not None else None
     order = _topological(outputs, ends if stop else ())
@@ -324,12 +325,15 @@ def _sweep(outputs, gradients, targets, keep_graph, create_graph, stop=False):
             g = pending.pop(id(t), None)
             if g is None:
                 continue
+            if stop and id(t) in ends:
+                found[id(t)] = (t, g)
+                continue
             for hook in list(t._hooks.values()) if t._hooks else ():
                 replaced = hook(g)
                 g = g if replaced is None else replaced
             if id(t) in ends if ends is not None else t._node is None:
                 found[id(t)] = (t, g)
-            if t._node is not None and not (stop and id(t) in ends):
+            if t._node is not None:
                 _step(t, g, reaching, pending)
                 if not keep_graph:
                     t._node.free()

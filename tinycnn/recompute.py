@@ -5,6 +5,11 @@
 
 With n blocks in sqrt(n) segments, about 2 sqrt(n) activations live at a time instead of n, for one more forward pass.
 Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost (arXiv:1604.06174), section 4.
+
+In the graph, one hub stands for the whole call, so that it is repeated once however many outputs are used:
+
+    x, w, ... <-- hub <-- y0         y0, y1  hand their gradients to the hub, as one _Gradients
+                     `--- y1         hub     repeats the call and goes back through it, for x, w, ...
 """
 from __future__ import annotations
 
@@ -12,29 +17,45 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from . import random
-from .autograd import Node, Tensor, _sweep, _topological, alias, enable_grad, is_grad_enabled, replaying
+from .autograd import Node, Tensor, _sweep, enable_grad, is_grad_enabled, moment, replaying
+from .backend import fingerprint
 
 
 def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: bool = True, **kwargs: Any) -> Any:
-    """function(*args, **kwargs), of which only the tensors among args are kept: backward computes it once more.
+    """function(*args, **kwargs), without the graph behind the result: backward computes it once more.
 
-    The result is a tensor, or a tuple or list with tensors (recomputed once for each of those that are used).
-    Parameters that the function uses get their gradients; another tensor with a graph behind it must be one of args.
-    Gradients have the same bits as without, of any order; dropout repeats its masks (preserve_rng_state), running
-    statistics move once.  As torch.utils.checkpoint.checkpoint, use_reentrant=False.
+    A model writes `x = checkpoint(self.block, x)` for `x = self.block(x)`.  The result is a tensor, or tuples, lists
+    and dicts with tensors in them.  All tensors that the function uses get their gradients, arguments or not, of any
+    order.  First derivatives have the same bits as without, unless a tensor is used several times inside and outside
+    too: a sum of three or more may then be added up in another order.  Running statistics move once, hooks of tensors
+    see what they would without; forward hooks of modules are called again.
+
+    preserve_rng_state   dropout draws the same masks again, and the generator goes on as if it had not
+
+    backward raises RuntimeError if an input was changed in place, or if the function does not repeat itself (a model
+    switched to eval() in between, say).  As torch.utils.checkpoint.checkpoint with use_reentrant=False.
+
+    >>> w = Tensor([2.0], requires_grad=True)
+    >>> checkpoint(lambda x: x * w * w, Tensor([3.0])).backward()
+    >>> w.grad
+    Tensor([12.], dtype=float32)
     """
     if not is_grad_enabled():
         return function(*args, **kwargs)
-    state = random.get_rng_state() if preserve_rng_state else None
-    segment = _Segment(function, args, kwargs, state)
-    outputs, leaves = segment.first()
-    made = [segment.joined(i, y, leaves) if isinstance(y, Tensor) and y.requires_grad else y
-            for i, y in enumerate(_listed(outputs))]
-    return type(outputs)(made) if isinstance(outputs, (tuple, list)) else made[0]
+    call = _Call(function, args, kwargs, random.get_rng_state() if preserve_rng_state else None)
+    outputs, made, inputs = call.run()
+    if not made:
+        return outputs
+    hub = call.hub(made, inputs)
+    replaced = {id(y): _output(i, y, hub) for i, y in enumerate(made)}
+    return _mapped(lambda t: replaced.get(id(t), t), outputs)
 
 
-def checkpoint_sequential(functions: Sequence[Callable[[Any], Any]], segments: int, input: Any) -> Any:
+def checkpoint_sequential(functions: Sequence[Callable[[Any], Any]], segments: int, input: Any,
+                          preserve_rng_state: bool = True) -> Any:
     """The functions (or layers of a Sequential) one after the other, all but the last of `segments` parts checkpointed.
 
     Raises ValueError unless 1 <= segments <= the number of functions.  As torch.utils.checkpoint_sequential.
@@ -45,7 +66,7 @@ def checkpoint_sequential(functions: Sequence[Callable[[Any], Any]], segments: i
                          "functions")
     size = len(functions) // segments
     for start in range(0, size * (segments - 1), size):
-        input = checkpoint(_chain(functions[start:start + size]), input)
+        input = checkpoint(_chain(functions[start:start + size]), input, preserve_rng_state=preserve_rng_state)
     return _chain(functions[size * (segments - 1):])(input)
 
 
@@ -57,51 +78,108 @@ def _chain(functions):
     return run
 
 
-class _Segment:
+# ---------------------------------------------------------------------------------------- the hub and its outputs
+
+class _Gradients:
+    """The gradients of a call's outputs, by number: what arrives at the hub, where a Tensor would elsewhere."""
+
+    shape, dtype = (), np.dtype(np.float32)          # the hub's
+
+    def __init__(self, of: dict[int, Tensor]):
+        self.of = of
+
+    def __add__(self, other: _Gradients) -> _Gradients:
+        return _Gradients({**self.of, **other.of})
+
+
+def _output(i, y, hub):
+    """Output i: y's values, with nothing behind it but the hub."""
+    out = Tensor(y.data, requires_grad=True)
+    out._node = Node("checkpoint", (hub,), (lambda g: _Gradients({i: g}),), out)
+    return out
+
+
+class _Call:
     """A call that can be repeated."""
 
     def __init__(self, function, args, kwargs, state):
         self.function, self.args, self.kwargs, self.state = function, args, kwargs, state
-        self.inputs = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
 
-    def first(self):
-        """The outputs, and the parameters they depend on; the graph that shows these is dropped at once."""
-        aliases = {id(t): alias(t) for t in self.inputs}
-        outputs = self._run(aliases)
-        ends = {id(a) for a in aliases.values()}
-        tensors = [y for y in _listed(outputs) if isinstance(y, Tensor) and y.requires_grad]
-        leaves = [t for t in _topological(tensors, ends) if t._node is None and t.requires_grad]
-        return outputs, leaves
+    def run(self):
+        """What the function returns, the tensors in it that are new, and those from before that they depend on."""
+        start = moment()
+        outputs = self.function(*self.args, **self.kwargs)
+        made = [t for t in _tensors(outputs) if t._node is not None and t._node.born > start]
+        return outputs, made, _inputs(made, start)
 
-    def _run(self, aliases):
-        return self.function(*(aliases.get(id(a), a) for a in self.args), **self.kwargs)
+    def hub(self, made, inputs):
+        """The tensor through which backward gets from the outputs `made` to the inputs."""
+        watched = [*inputs, *_tensors((self.args, self.kwargs))]
+        values = _values(made)
 
-    def joined(self, i, y, leaves):
-        """Output i as a tensor whose backward repeats the call."""
-        inputs = self.inputs
+        def gradients(g, wanted):
+            found = self._again(g.of, watched[:len(inputs)], values)      # mentioning `watched` has them watched
+            return [found[id(t)][1] if w and id(t) in found else None for t, w in zip(inputs, wanted)]
+        hub = Tensor(np.zeros(_Gradients.shape, _Gradients.dtype), requires_grad=True)
+        hub._node = Node("checkpoint", tuple(inputs), gradients, hub)
+        return hub
 
-        def gradients(g, wanted):                    # mentions inputs and leaves: they are watched for changes
-            targets = [*inputs, *leaves]
-            found = self._again(i, g, inputs, leaves)
-            return [found.get(id(t)) if w else None for t, w in zip(targets, wanted)]
-        out = Tensor(y.data, requires_grad=True)
-        out._node = Node("checkpoint", (*inputs, *leaves), gradients, out)
-        return out
-
-    def _again(self, i, g, inputs, leaves):
-        """{id: gradient} of the inputs and leaves."""
+    def _again(self, gradients, inputs, values):
+        """{id: (input, gradient)}, from the gradients of the outputs, by number."""
         create_graph = is_grad_enabled()
         with enable_grad(), replaying(), _generator(self.state):
-            aliases = {id(t): alias(t) for t in inputs}
-            y = _listed(self._run(aliases))[i]
-        ends = [*aliases.values(), *leaves]
-        found = _sweep([y], [g], ends, create_graph, create_graph, stop=True)
-        own = {id(a): key for key, a in aliases.items()}
-        return {own.get(key, key): gradient for key, (_, gradient) in found.items()}
+            _, made, used = self.run()
+        if _values(made) != values or not {id(t) for t in used} <= {id(t) for t in inputs}:
+            raise RuntimeError("backward: a function under checkpoint() did something else when it was computed again: "
+                               "it must depend on nothing that changes in between (train() or eval(), parameters and "
+                               "buffers, random numbers with preserve_rng_state=False)")
+        return _sweep([made[i] for i in gradients], list(gradients.values()), inputs, create_graph, create_graph,
+                      stop=True)
 
 
-def _listed(outputs):
-    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+def _inputs(made, start):
+    """The tensors from before `start` that the tensors `made` were computed from.
+
+    In the order in which the walk of backward, which takes the last parent first, would have come upon them: gradients
+    outside are then summed in the same order as without checkpoint.
+    """
+    found, seen, stack = [], set(), list(made)
+    while stack:
+        t = stack.pop()
+        if id(t) in seen:
+            continue
+        seen.add(id(t))
+        if t._node is None or t._node.born < start:
+            found.append(t)
+        else:
+            stack += [p for p in t._node.parents if p is not None and p.requires_grad]
+    return found[::-1]
+
+
+def _values(tensors):
+    """What tells the outputs of one run from those of another."""
+    return [(t.shape, t.dtype, fingerprint(t.data)) for t in tensors]
+
+
+# ---------------------------------------------------------------------------------------- structures, random numbers
+
+def _mapped(f, value):
+    """`value` with f(tensor) in place of each tensor, in tuples, lists and dicts of any depth."""
+    if isinstance(value, Tensor):
+        return f(value)
+    if isinstance(value, dict):
+        return {k: _mapped(f, v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        parts = [_mapped(f, v) for v in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)      # named tuples
+    return value
+
+
+def _tensors(value):
+    """The tensors in tuples, lists and dicts, each once."""
+    found = {}
+    _mapped(lambda t: found.setdefault(id(t), t), value)
+    return list(found.values())
 
 
 @contextmanager

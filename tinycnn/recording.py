@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ContextDecorator, contextmanager
+from itertools import count
 from typing import Any, Iterator, Sequence
 
 from .backend import fingerprint
@@ -76,13 +77,21 @@ def replaying() -> Iterator[None]:
 
 # ---------------------------------------------------------------------------------------- the graph
 
-class Node:
-    """How a tensor came to be: the op's name, its inputs, and the vjp of each."""
+_moments = count()
 
-    __slots__ = ("name", "parents", "vjps", "saved", "output")
+
+def moment() -> int:
+    """A number larger than the `born` of every node there is: it tells what is recorded later from what was before."""
+    return next(_moments)
+
+
+class Node:
+    """How a tensor came to be: the op's name, its inputs, the vjp of each, and when (see `moment`)."""
+
+    __slots__ = ("name", "parents", "vjps", "saved", "output", "born")
 
     def __init__(self, name, parents, vjps, output):
-        self.name, self.parents, self.vjps = name, parents, vjps
+        self.name, self.parents, self.vjps, self.born = name, parents, vjps, moment()
         functions = (vjps,) if callable(vjps) else vjps
         mentioned = {id(t): t for f in functions if f is not None for t in _mentioned(f)}
         self.saved = [(t, t._version, fingerprint(t._data)) for t in mentioned.values()]
