@@ -36,7 +36,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: boo
     preserve_rng_state   dropout draws the same masks again, and the generator goes on as if it had not
 
     backward raises RuntimeError if an input was changed in place, or if the function does not repeat itself (a model
-    switched to eval() in between, say).  As torch.utils.checkpoint.checkpoint with use_reentrant=False.
+    switched to eval() in between, say), which it tells by the tensors used, the shapes of the results and, on the CPU,
+    a sample of their values.  As torch.utils.checkpoint.checkpoint with use_reentrant=False.
 
     >>> w = Tensor([2.0], requires_grad=True)
     >>> checkpoint(lambda x: x * w * w, Tensor([3.0])).backward()
