@@ -197,7 +197,7 @@ def op(function: Callable) -> Callable[..., Tensor]:
     def call(*args, **kwargs):
         if kwargs:
             args = _positional(name, parameters, args, kwargs)
-        args = [Tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+        args = [Tensor(a) if _is_array(a) else a for a in args]
         with np.errstate(all="ignore"):              # inf and nan are values here, not events
             data, vjps = function(*args)
         out = Tensor(data)
@@ -213,6 +213,11 @@ def op(function: Callable) -> Callable[..., Tensor]:
             raise ValueError(f"op {name!r} is defined twice")
         OPS[name] = FUNCTIONS[name] = call
     return call
+
+
+def _is_array(v):
+    """Whether v is an array of the host or of a device (which has get(), to copy it to the host)."""
+    return isinstance(v, np.ndarray) or hasattr(v, "strides") and hasattr(v, "get")
 
 
 def _positional(name, parameters, args, kwargs):

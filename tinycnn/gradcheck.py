@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 
 from .autograd import Tensor, grad
-from .backend import to_numpy
+from .backend import device_of, to_device, to_numpy
 
 
 class GradcheckError(RuntimeError):
@@ -79,7 +79,7 @@ def gradient_function(func: Callable, inputs: Sequence, grad_outputs: Any = None
     """The function (inputs, grad_outputs) -> gradients of `func`, differentiable, and grad_outputs to start from."""
     n, rng = len(inputs), np.random.default_rng(8)
     if grad_outputs is None:
-        grad_outputs = [Tensor(rng.standard_normal(y.shape)) for y in _outputs(func, inputs)]
+        grad_outputs = [_beside(y, rng.standard_normal(y.shape)) for y in _outputs(func, inputs)]
     seeds = [Tensor(g.data, requires_grad=True) for g in _listed(grad_outputs)]
 
     def first(*args):
@@ -160,7 +160,7 @@ def _values(func, inputs):
 def _gradients(y, points, seed):
     if not y.requires_grad:
         return [np.zeros(t.shape) for t in points]
-    found = grad(y, points, Tensor(seed), retain_graph=True, allow_unused=True)
+    found = grad(y, points, _beside(y, seed), retain_graph=True, allow_unused=True)
     return [np.zeros(t.shape) if g is None else to_numpy(g.data) for g, t in zip(found, points)]
 
 
@@ -174,8 +174,13 @@ def _analytic(y, points):
     return [np.array([row[k] for row in rows]).reshape(y.data.size, t.data.size) for k, t in enumerate(points)]
 
 
+def _beside(t, values):
+    """A tensor of NumPy's values on t's device."""
+    return Tensor(to_device(np.asarray(values), device_of(t.data)))
+
+
 def _shifted(t, step):
-    return Tensor(t.data + step, requires_grad=True)
+    return Tensor(t.data + _beside(t, step).data, requires_grad=True)
 
 
 def _extrapolated(values_at, eps):

@@ -99,11 +99,11 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         raise TypeError("an array on the device does not become a NumPy array by itself: use .get(), or Tensor.numpy()")
 
     def __getitem__(self, index: Any) -> Any:
-        return _wrapped(self._host[_inside(index)])
+        return _wrapped(self._host[_index(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         counts["launches"] += 1
-        self._host[_inside(index)] = _inside(value)
+        self._host[_index(index)] = _inside(value)
 
     def __len__(self) -> int:
         return len(self._host)
@@ -157,6 +157,14 @@ def _inside(value):
     if type(value) is dict:
         return {k: _inside(v) for k, v in value.items()}
     return value
+
+
+def _index(index):
+    """An index, in which CuPy takes arrays of the host: each is a copy to the device."""
+    if isinstance(index, np.ndarray):
+        counts["copies"] += 1
+        return index
+    return tuple(map(_index, index)) if type(index) is tuple else _inside(index)
 
 
 def _wrapped(value):

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any, Iterator, NamedTuple
 
 from ..autograd import OPS, Tensor, grad
+from ..backend import to_device
 from ..gradcheck import gradient_function, worst_error
 from ..methods import FUNCTIONS
 from . import Case, all_cases, build
@@ -32,21 +33,21 @@ def differentiable_ops(pattern: str = "*") -> list[str]:
     return sorted({row.op for row in all_cases() if row.grads and fnmatch(row.op, pattern)})
 
 
-def check(pattern: str = "*") -> Iterator[Result]:
-    """Check the rows of every op that matches, one Result per op, as they are finished."""
+def check(pattern: str = "*", device: str = "cpu") -> Iterator[Result]:
+    """Check the rows of every op that matches on a device, one Result per op, as they are finished."""
     rows = [row for row in all_cases() if row.grads and fnmatch(row.op, pattern)]
     for name in sorted({row.op for row in rows}):
         start = perf_counter()
         mine = [row for row in rows if row.op == name]
-        errors = [errors_of(row) for row in mine]
+        errors = [errors_of(row, device) for row in mine]
         second = [e for _, e in errors if e is not None]
         yield Result(name, len(mine), max(e for e, _ in errors), max(second) if second else None,
                      perf_counter() - start)
 
 
-def errors_of(row: Case) -> tuple[float, float | None]:
+def errors_of(row: Case, device: str = "cpu") -> tuple[float, float | None]:
     """The worst error of the first derivative of a row and, if it asks for it, of the second."""
-    func, tensors = bound(row)
+    func, tensors = bound(row, device=device)
     first = worst_error(func, tensors)
     if row.grads < 2:
         return first, None
@@ -54,17 +55,17 @@ def errors_of(row: Case) -> tuple[float, float | None]:
     return first, worst_error(gradients, [*tensors, *seeds])
 
 
-def bound(row: Case, seed: int = 0, dtype: Any = "float64") -> tuple[Any, list[Tensor]]:
-    """The row as a function of its differentiable tensors alone, and those tensors."""
+def bound(row: Case, seed: int = 0, dtype: Any = "float64", device: str = "cpu") -> tuple[Any, list[Tensor]]:
+    """The row as a function of its differentiable tensors alone, and those tensors, on a device."""
     inputs, tensors = build(row, seed, dtype), []
 
     def place(v):
         if hasattr(v, "dtype") and v.dtype.kind == "f":
-            tensors.append(Tensor(v, requires_grad=True))
+            tensors.append(Tensor(to_device(v, device), requires_grad=True))
             return len(tensors) - 1
-        return v
+        return to_device(v, device) if hasattr(v, "dtype") and v.ndim else v
     slots = [("list", [place(one) for one in v]) if isinstance(v, list) else
-             ("tensor", place(v)) if hasattr(v, "dtype") and v.dtype.kind == "f" else ("plain", v) for v in inputs]
+             ("tensor", place(v)) if hasattr(v, "dtype") and v.dtype.kind == "f" else ("plain", place(v)) for v in inputs]
 
     def func(*points):
         args = [[points[i] for i in v] if kind == "list" else points[v] if kind == "tensor" else v for kind, v in slots]

@@ -29,7 +29,7 @@ def gradcheck(args: Namespace) -> Result:
     from ..models import list_models
     if differentiable_ops(args.pattern):
         rows = [{"op": r.op, "rows": r.rows, "first": r.first, "second": r.second, "seconds": round(r.seconds, 3),
-                 "ok": r.ok} for r in _shown(check(args.pattern))]
+                 "ok": r.ok} for r in _shown(check(args.pattern, args.device))]
     elif args.pattern in list_models():
         rows = list(model_rows(args.pattern))
     else:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..autograd import Tensor, alias, op
-from ..backend import array_module
+from ..autograd import Tensor, alias, as_array, op
+from ..backend import array_module, to_numpy
 from ..methods import function
 from .arguments import as_tensor, one_axis
 from .basic import add, broadcast_to, reshape, to_dtype
@@ -98,7 +98,8 @@ def _scatter_into(g, index, shape):
     if index.basic:
         out[index.parts] = g.data
     else:
-        xp.add.at(out, index.parts, g.data)
+        at = tuple(xp.asarray(part) if isinstance(part, np.ndarray) else part for part in index.parts)
+        xp.add.at(out, at, g.data)
     return out, (lambda gg: _getitem(gg, index),)
 
 
@@ -106,7 +107,7 @@ def _scatter_into(g, index, shape):
 
 def integers(name, index):
     """An index tensor or array as an integer array.  Raises TypeError for anything else."""
-    a = index.data if isinstance(index, Tensor) else np.asarray(index)
+    a = as_array(index)
     if a.dtype.kind not in "iu":
         raise TypeError(f"{name}: the index must be integers, got {a.dtype}")
     return a
@@ -221,7 +222,7 @@ def repeat_interleave(input, repeats, dim=None, output_size=None):
     """
     x = reshape(input, (-1,)) if dim is None else input
     axis = 0 if dim is None else one_axis("repeat_interleave", input, dim)
-    counts = repeats.data if isinstance(repeats, Tensor) else np.asarray(repeats)
+    counts = to_numpy(as_array(repeats))
     rows = np.repeat(np.arange(x.shape[axis]), counts)
     if output_size not in (None, len(rows)):
         raise ValueError(f"repeat_interleave: output_size is {output_size}, but the repeats add up to {len(rows)}")
@@ -231,7 +232,7 @@ def repeat_interleave(input, repeats, dim=None, output_size=None):
 # ---------------------------------------------------------------------------------------- by a mask
 
 def _mask(name, mask):
-    m = mask.data if isinstance(mask, Tensor) else np.asarray(mask)
+    m = as_array(mask)
     if m.dtype != np.bool_:
         raise TypeError(f"{name}: the mask must be boolean, got {m.dtype}: compare, e.g. x > 0")
     return m

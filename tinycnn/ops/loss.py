@@ -8,7 +8,7 @@ from __future__ import annotations
 from warnings import warn
 
 from ..autograd import Tensor, is_grad_enabled, op, through
-from ..backend import array_module, kernels
+from ..backend import array_module, device_of, kernels, to_device
 from ..methods import function
 from .activation import logsigmoid, scaled_outside
 from .arguments import as_tensor, check_dtypes
@@ -101,7 +101,7 @@ def _labelled(name, input, target, weight, ignore_index, reduction, losses_of):
     _check_labels(name, input, target, ignore_index)
     C, ndim = input.shape[min(1, input.ndim - 1)], input.ndim
     rows = input if ndim < 3 else permute(input, (0, *range(2, ndim), 1))                # (N, d1, ..., C)
-    labels = Tensor(target.data.reshape(-1))
+    labels = Tensor(to_device(target.data.reshape(-1), device_of(input.data)))
     losses = losses_of(reshape(rows, (labels.numel(), C)), labels)
     divisor = None
     if reduction == "mean":

@@ -10,7 +10,7 @@ from math import pi, sqrt as _sqrt
 
 import numpy as np
 
-from ..autograd import Tensor, op
+from ..autograd import Tensor, as_array, op
 from ..backend import array_module, kernels
 from ..methods import FUNCTIONS, function
 from .arguments import all_tensors
@@ -309,7 +309,7 @@ def where(condition, input=None, other=None):
 
     Raises TypeError if condition is not boolean.  As torch.where.
     """
-    condition = condition if isinstance(condition, Tensor) else Tensor(np.asarray(condition))
+    condition = condition if isinstance(condition, Tensor) else Tensor(as_array(condition))
     if input is None and other is None:
         return tuple(Tensor(i) for i in condition.data.nonzero())
     if condition.dtype not in (np.bool_, np.uint8):

@@ -31,11 +31,11 @@ def _arg_extreme(name, largest):
             raise ValueError(f"{name}: no elements in shape {x.shape}, dim {dim}")
         pick = x.argmax if largest else x.argmin
         if dim is None:
-            at = np.int64(pick())
+            at = pick()
             return (at.reshape((1,) * x.ndim) if keepdim else at), None
         axis = one_axis(name, input, dim)
         if not x.ndim:
-            return np.int64(0), None
+            return pick().reshape(()), None
         return pick(axis, keepdims=keepdim), None
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__

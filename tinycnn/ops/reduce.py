@@ -203,12 +203,12 @@ def cumprod(input, dim, dtype=None):
 
 def _cumprod_vjp(g, x, axis):
     """sum over k >= i of g_k times the product of x_0 .. x_k without x_i, by an (n, n) table of products."""
-    n = x.shape[axis]
+    n, xp = x.shape[axis], array_module(x.data)
     rows = movedim(x, axis, -1)                                           # (..., n)
-    eye = Tensor(np.eye(n, dtype=bool))
+    eye = Tensor(xp.eye(n, dtype=bool))
     table = expand(unsqueeze(rows, -2), (*rows.shape[:-1], n, n))         # row i: x with x_i replaced by 1
     table = cumprod(select_by(1.0, table, eye), -1)
-    later = Tensor(np.triu(np.ones((n, n), x.dtype)))                     # k >= i
+    later = Tensor(xp.triu(xp.ones((n, n), x.dtype)))                     # k >= i
     out = sum(mul(mul(table, later), unsqueeze(movedim(g, axis, -1), -2)), -1)
     return movedim(out, -1, axis)
 
@@ -228,6 +228,6 @@ def all(input, dim=None, keepdim=False):
 @op
 def count_nonzero(input, dim=None):
     """How many elements are nonzero.  As torch.count_nonzero."""
-    return np.asarray((input.data != 0).sum(axes_of("count_nonzero", input, dim)), np.int64), None
+    return (input.data != 0).sum(axes_of("count_nonzero", input, dim), dtype="int64"), None
 
 
