@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 HERE = Path(__file__).parent
-FLAGS = ("-std=c++17", "-O1", "-g1", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-fno-strict-aliasing",
-         "-ffp-contract=off", "-fcf-protection=none", "-U_FORTIFY_SOURCE")
+# TINYCNN_EMULATOR_DEBUG=1 compiles for a debugger: every variable, nothing rearranged.
+DEBUG = os.environ.get("TINYCNN_EMULATOR_DEBUG") == "1"
+FLAGS = ("-std=c++17", *(("-O0", "-g3") if DEBUG else ("-O1", "-g1")), "-shared", "-fPIC", "-fvisibility=hidden", "-w",
+         "-fno-strict-aliasing", "-ffp-contract=off", "-fcf-protection=none", "-U_FORTIFY_SOURCE")
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?([\w\s]+?)\s+(\w+)\s*\[\s*\]\s*;")
 _STATIC = re.compile(r"(?<!extern )(__shared__\s+(?:__align__\(\d+\)\s+)?[\w:<>]+\s+)([^;]*?)\s*;")
 

@@ -64,8 +64,9 @@ def bound(row: Case, seed: int = 0, dtype: Any = "float64", device: str = "cpu")
             tensors.append(Tensor(to_device(v, device), requires_grad=True))
             return len(tensors) - 1
         return to_device(v, device) if hasattr(v, "dtype") and v.ndim else v
-    slots = [("list", [place(one) for one in v]) if isinstance(v, list) else
-             ("tensor", place(v)) if hasattr(v, "dtype") and v.dtype.kind == "f" else ("plain", place(v)) for v in inputs]
+    kinds = ["list" if isinstance(v, list) else "tensor" if hasattr(v, "dtype") and v.dtype.kind == "f" else "plain"
+             for v in inputs]
+    slots = [(kind, [place(one) for one in v] if kind == "list" else place(v)) for kind, v in zip(kinds, inputs)]
 
     def func(*points):
         args = [[points[i] for i in v] if kind == "list" else points[v] if kind == "tensor" else v for kind, v in slots]

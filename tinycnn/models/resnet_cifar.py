@@ -22,7 +22,7 @@ from __future__ import annotations
 from ..autograd import Tensor
 from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Identity, Linear, Module, ReLU, Sequential
 from ..nn import functional as F, init
-from ..recompute import checkpoint_sequential
+from ..recompute import checkpoint
 from .base import ConvNet, initialise
 from .recipes import DEFAULT, cifar
 from .registry import register_family
@@ -70,9 +70,12 @@ class Stage(Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        if self.segments and self.training:
-            return checkpoint_sequential(list(self), self.segments, x)
-        return super().forward(x)
+        if not (self.segments and self.training):
+            return super().forward(x)
+        size = -(-len(self) // self.segments)
+        for start in range(0, len(self), size):
+            x = checkpoint(self[start:start + size], x)
+        return x
 
 
 def _stages(widths, n, block, memory_efficient):
