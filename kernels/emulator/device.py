@@ -222,7 +222,9 @@ def schedule(order: build.Schedule) -> Iterator[None]:
 
 
 def _attribute(name: str) -> Any:
-    """What the module does not define itself is NumPy's."""
+    """What the module does not define itself is NumPy's, but for what says whose module it is (__file__, ...)."""
+    if name.startswith("__"):
+        raise AttributeError(name)
     found = getattr(np, name)
     plain = isinstance(found, (type, float, int, np.dtype)) or found is None or name in ("finfo", "iinfo")
     return found if plain else _Function(found)

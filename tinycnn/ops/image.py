@@ -184,7 +184,7 @@ def _cubic(d, a=-0.75):
 def _mix(x, axis, table):
     """Every line along the axis times the table."""
     lines = movedim(x, axis, -1)                                          # (..., n)
-    weights = Tensor(array_module(x.data).asarray(table.T.astype(x.dtype)))
+    weights = Tensor(array_module(lines.data).asarray(table.T.astype(lines.dtype)))
     out = matmul(reshape(lines, (-1, lines.shape[-1])), weights)
     return movedim(reshape(out, (*lines.shape[:-1], len(table))), -1, axis)
 
