@@ -28,7 +28,7 @@ from . import build
 NAME = "cupy_on_cpu"
 counts: Counter[str] = Counter()                     # launches, allocations, bytes, syncs, copies to the device
 launched: Counter[str] = Counter()                   # by kernel
-_PAGE = mmap.PAGESIZE
+_PAGE, _GUARD = mmap.PAGESIZE, 1 << 20
 
 
 # ---------------------------------------------------------------------------------------- memory
@@ -43,14 +43,19 @@ def _libc():
 
 
 class _Block:
-    """Memory that ends, but for up to 15 bytes, at a page nobody may touch."""
+    """Memory between addresses nobody may touch, the first of them up to 15 bytes behind its end.
+
+        guard (1 MiB) | slack  the array | guard (1 MiB)
+    """
 
     def __init__(self, nbytes: int):
         libc, used = _libc(), -(-nbytes // 16) * 16
-        size = -(-used // _PAGE) * _PAGE + _PAGE
-        base = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
-        libc.mprotect(base + size - _PAGE, _PAGE, 0)
-        self.buffer = (ctypes.c_ubyte * nbytes).from_address(base + size - _PAGE - used)
+        pages = -(-used // _PAGE) * _PAGE
+        size = pages + 2 * _GUARD
+        base = libc.mmap(None, size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        if base is None or base + 1 == 1 << 64 or libc.mprotect(base + _GUARD, pages, mmap.PROT_READ | mmap.PROT_WRITE):
+            raise MemoryError(f"no memory for an array of {nbytes:,} bytes on the emulated device")
+        self.buffer = (ctypes.c_ubyte * nbytes).from_address(base + _GUARD + pages - used)
         weakref.finalize(self.buffer, libc.munmap, base, size)
 
 
