@@ -39,6 +39,11 @@ def trained(path):
     return model.eval()
 
 
+def test_load_reads_what_is_in_it(weights):
+    found = tc.load(weights)
+    assert "state_dict" in found and found["state_dict"]["module.conv1.weight"].shape == (16, 3, 3, 3)
+
+
 def test_accuracy_on_some_images(weights, images):
     assert evaluate(trained(weights), images(500)).accuracy == 0.808                   # as PyTorch's
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from .atomic import write_atomically
+from .foreign import is_foreign, load_foreign
 from .errors import FileFormatError
 from .safetensors import METADATA, encodable, encode, plain_array, raw_bytes, read
 
@@ -49,10 +50,12 @@ def save(obj: Any, path: str | Path, keep_previous: bool = False) -> None:
 def load(path: str | Path) -> Any:
     """What `save` wrote; Tensors come back as arrays.
 
-    A plain .safetensors file gives a dict of arrays.  Raises CheckpointError for a file that is damaged or of another
-    kind (nothing in a file can run code), OSError if it cannot be read.
+    A plain .safetensors or .npz file gives a dict of arrays, one of PyTorch's what is in it.  Raises CheckpointError
+    for a file that is damaged or of another kind (nothing in a file can run code), OSError if it cannot be read.
     """
     try:
+        if is_foreign(path):
+            return load_foreign(path)
         arrays, metadata = read(path)
     except FileFormatError as error:
         raise CheckpointError(str(error)) from None

@@ -11,11 +11,9 @@ import numpy as np
 from .atomic import write_atomically
 from .checkpoint import load
 from .errors import FileFormatError
-from .mapped import map_file
-from .npz import decode_npz, encode_npz
-from .pth import load_pth
+from .foreign import load_foreign
+from .npz import encode_npz
 from .safetensors import plain_array, read, save_safetensors
-from .zip_directory import entries
 
 PLACES = ("state_dict", "model", "model_state_dict", "net", "params")      # where training programs keep the weights
 WRAPPERS = ("module.", "_orig_mod.")                 # what DataParallel and torch.compile put before every name
@@ -68,15 +66,8 @@ def _content(path):
     """What the file holds, by the reader that its first bytes ask for."""
     with open(path, "rb") as f:
         head = f.read(9)
-        if head[:4] == b"PK\3\4":
-            try:
-                memory = map_file(f)
-                if not any(name.endswith("data.pkl") for name in entries(memory)):
-                    return decode_npz(memory)
-            except FileFormatError as error:
-                raise FileFormatError(f"{path}: {error}") from None
-    if head[8:] != b"{":
-        return load_pth(path)
+    if head[:4] == b"PK\3\4" or head[8:] != b"{":
+        return load_foreign(path)
     arrays, metadata = read(path, mmap=True)
     return load(path) if "tree" in metadata else arrays
 

@@ -18,6 +18,7 @@ from . import (
     squeezenet as _squeezenet,
     vgg as _vgg,
 )
+from ..summary import minimum_input
 from .base import ConvNet, FeatureNet
 from .registry import (
     MODELS as _MODELS,
@@ -30,7 +31,7 @@ from .registry import (
     register_model,
 )
 
-__all__ = ["ConvNet", "FeatureNet", "ModelInfo", "create_model", "list_models", "model_info", "recipe",
+__all__ = ["ConvNet", "FeatureNet", "ModelInfo", "create_model", "list_models", "minimum_input", "model_info", "recipe",
            "register_family", "register_model", *sorted(_MODELS)]
 # A file and a model may have one name (lenet, googlenet, alexnet): the model's goes first.
 globals().update({name: info.build for name, info in _MODELS.items()})
