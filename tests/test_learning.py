@@ -27,7 +27,7 @@ TABLE = [
     ("bn_lenet", {}, 28, {"lr": 0.01}, 160, 0.8),
     ("lenet5", {}, 32, {"lr": 5e-3}, 160, 0.7),
     ("digits_net", {}, 28, {"lr": 0.2, "optimizer": "sgd"}, 80, 0.8),
-    ("alexnet", {"head": 256}, 64, PLAIN, 80, 0.6),
+    ("alexnet", {"head": 256}, 64, PLAIN, 120, 0.6),
     ("vgg11_bn", {"head": 128}, 32, PLAIN, 80, 0.6),
     ("nin_cifar", {"small_logits": True}, 16, PLAIN, 160, 0.5),
     ("googlenet", {}, 32, FAST, 80, 0.7),

@@ -163,10 +163,10 @@ def test_the_good_one_is_read():
 def test_misleading_files_are_refused(tmp_path, name):
     (tmp_path / "x.npz").write_bytes(MISLEADING[name])
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(FileFormatError, match="x.npz: "):
         load_weights(tmp_path / "x.npz")
-    seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    seconds, peak = time.thread_time() - start, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seconds < 0.5 and peak < 2 << 20
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
@@ -181,13 +181,13 @@ def mutants_are_harmless(count):
             changed = bytearray(raw)
             for at in random.integers(0, len(raw), random.integers(1, 4)):
                 changed[at] = random.integers(256) if random.random() < 0.5 else raw[random.integers(len(raw))]
-            start = time.perf_counter()
+            start = time.thread_time()
             try:
                 decode_npz(bytes(changed))
                 read += 1
             except FileFormatError:
                 pass
-            assert time.perf_counter() - start < 0.5
+            assert time.thread_time() - start < 0.5
     assert read > count / 20
 
 
