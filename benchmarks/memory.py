@@ -13,8 +13,8 @@ True.  Each runs in a process of its own, so that the peaks do not mix:
     losses    whether those of all three steps have the same bits
 
 The first table makes one dense block deeper and deeper: layer i joins the i maps before it, so that twice the layers
-keep nearly four times the bytes; with joins, norms and ReLUs recomputed, twice.  The second table has whole nets.  --out
-writes all numbers to memory.json there.
+keep nearly four times the bytes; with joins, norms and ReLUs recomputed, twice.  The second table has whole nets.
+--out writes all numbers to memory.json there.
 
 Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost (arXiv:1604.06174); Pleiss et al. 2017, Memory-Efficient
 Implementation of DenseNets (arXiv:1707.06990).
@@ -28,6 +28,7 @@ import os
 import resource
 import sys
 import tracemalloc
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
@@ -78,6 +79,7 @@ def _traced():
 
 def measure(asked: dict) -> dict:
     """The worker's side: bytes and seconds, and the losses of three steps."""
+    import_module("tinycnn.kernels.cpu")             # Numba's own objects are not what is measured
     tracemalloc.start()                              # before the model: its parameters count
     step = training_step(**asked)
     first, _ = step()                                # makes the optimizer's state and compiles
@@ -138,7 +140,14 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{net:24} {_x(NETS[net]):>15}  {columns(results['nets'][-1])}", flush=True)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "memory.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (args.out / "memory.json").write_text(_json(results), encoding="utf-8")
+
+
+def _json(results):
+    """A line for each entry of the two tables."""
+    parts = [f'{json.dumps(k)}: ' + ("[\n  " + ",\n  ".join(map(json.dumps, v)) + "\n ]" if v and isinstance(v, list)
+                                    else json.dumps(v)) for k, v in results.items()]
+    return "{" + ",\n ".join(parts) + "}\n"
 
 
 def _x(shape):

@@ -66,6 +66,7 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         self._process.stdin.close()
+        self._process.stdout.close()
         self._process.wait()
 
 
