@@ -11,7 +11,7 @@ if images can be told apart.  What one sees:
     ReLU, plain             the layers' own init halves and halves again what passes, forward and back: nothing arrives
     ReLU, plain, He         gradients keep their size, yet all images give the same logits (to a thousandth)
     + batch norm            images stay apart, but the gradient grows on its way back, a millionfold
-    + shortcuts             the maps double in variance block by block, and the logits are in the millions
+    + shortcuts             the maps double in variance block by block, and logits go beyond a million
     + both                  each branch is as large as its norm says, the sum grows slowly, the gradient fits
 
 Architecture: He et al. 2016, Deep Residual Learning (arXiv:1512.03385), section 4.2: 3x3 convolutions, a stem of 16
