@@ -22,13 +22,13 @@ def weights(real_images):
 def images(real_images):
     """A function: the first n test images of CIFAR-10, as the recipe of resnet20_cifar normalises them."""
     picture = pytest.importorskip("PIL.Image", reason="the images are stored as JPEG: Pillow reads them")
-    stored = np.load(real_images("cifar10") / "test_jpeg.npz")
-    jpeg, offsets = stored["jpeg"].tobytes(), stored["offsets"]
+    with np.load(real_images("cifar10") / "test_jpeg.npz") as stored:
+        jpeg, offsets, labels = stored["jpeg"].tobytes(), stored["offsets"], stored["labels"].astype(np.int64)
 
     def first(n):
         pixels = np.stack([np.asarray(picture.open(io.BytesIO(jpeg[offsets[i]:offsets[i + 1]]))) for i in range(n)])
         settings = recipe("resnet20_cifar")
-        return Dataset("cifar10", pixels.transpose(0, 3, 1, 2), stored["labels"][:n].astype(np.int64), range(10), 255.0,
+        return Dataset("cifar10", pixels.transpose(0, 3, 1, 2), labels[:n], range(10), 255.0,
                        settings["mean"], settings["std"])
     return first
 
