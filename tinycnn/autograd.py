@@ -23,6 +23,7 @@ import numpy as np
 
 from .methods import FUNCTIONS, TensorMethods
 from .recording import (  # noqa: F401  (for all)
+    HookHandle,
     Node,
     enable_grad,
     is_grad_enabled,
@@ -32,6 +33,7 @@ from .recording import (  # noqa: F401  (for all)
     replaying,
     set_grad_enabled,
 )
+from .walk import like, sweep
 
 OPS: dict[str, Callable[..., Tensor]] = {}           # every differentiable operation, by name
 
@@ -118,29 +120,8 @@ class Tensor(TensorMethods):
         """
         keep = create_graph if retain_graph is None else retain_graph
         seed = _seed(self, gradient)
-        arrived = _sweep([self], [seed], None, keep, create_graph)
+        arrived = sweep([self], [seed], None, keep, create_graph)
         _accumulate(arrived, create_graph, {id(seed._data)})
-
-
-class HookHandle:
-    """Returned by register_hook: remove() takes the hook off again."""
-
-    _next = 0
-
-    def __init__(self, hooks: dict, hook: Callable):
-        self._hooks, self._id = hooks, HookHandle._next
-        HookHandle._next += 1
-        hooks[self._id] = hook
-
-    def remove(self) -> None:
-        """Take the hook off; a second call does nothing."""
-        self._hooks.pop(self._id, None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.remove()
 
 
 def as_array(data: Any) -> Any:
@@ -253,11 +234,11 @@ def through(compose: Callable[..., Tensor], inputs: Sequence[Tensor | None], g: 
         aliases = [t if t is None else alias(t) for t in inputs]
         y = compose(*aliases)
         targets = [t for t in aliases if t is not None and t.requires_grad]
-        found = _sweep([y], [g], targets, True, True, stop=True)
+        found = sweep([y], [g], targets, True, True, stop=True)
     return [found[id(t)][1] if t is not None and id(t) in found else None for t in aliases]
 
 
-# ---------------------------------------------------------------------------------------- walking the graph
+# ---------------------------------------------------------------------------------------- gradients
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
     """The gradients of `outputs` (a tensor or several) with respect to `inputs`, returned, not stored.
@@ -280,7 +261,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
             raise RuntimeError(f"grad: input {i} (shape {t.shape}) does not require grad: set requires_grad=True "
                                "before it is used")
     keep = create_graph if retain_graph is None else retain_graph
-    found = _sweep(outputs, list(map(_seed, outputs, seeds)), inputs, keep, create_graph)
+    found = sweep(outputs, list(map(_seed, outputs, seeds)), inputs, keep, create_graph)
     for i, t in enumerate(inputs):
         if id(t) not in found and not allow_unused:
             raise RuntimeError(f"grad: input {i} (shape {t.shape}) was not used to compute the outputs; "
@@ -305,89 +286,7 @@ def _seed(output, gradient):
     gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
     if gradient.shape != output.shape:
         raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {output.shape}")
-    return _like(gradient, output)
-
-
-def _like(g, t):
-    """g in t's dtype."""
-    return g if g.dtype == t.dtype else OPS["to_dtype"](g, t.dtype)
-
-
-def _sweep(outputs, gradients, targets, keep_graph, create_graph, stop=False):
-    """Walk the graph back from `outputs`.  Returns {id: (tensor, gradient)} of the targets (None: of all leaves).
-
-    stop  do not look behind the targets: the walk that goes on from there runs their hooks, on the whole gradient
-    """
-    ends = {id(t) for t in targets} if targets is not None else None
-    order = _topological(outputs, ends if stop else ())
-    reaching = _reaching(order, ends)
-    pending, found = {}, {}
-    for output, g in zip(outputs, gradients):
-        pending[id(output)] = pending[id(output)] + g if id(output) in pending else g
-    with set_grad_enabled(create_graph):
-        while order:                                 # popping lets each activation go as soon as it has been used
-            t = order.pop()
-            g = pending.pop(id(t), None)
-            if g is None:
-                continue
-            if stop and id(t) in ends:
-                found[id(t)] = (t, g)
-                continue
-            for hook in list(t._hooks.values()) if t._hooks else ():
-                replaced = hook(g)
-                g = g if replaced is None else replaced
-            if id(t) in ends if ends is not None else t._node is None:
-                found[id(t)] = (t, g)
-            if t._node is not None:
-                _step(t, g, reaching, pending)
-                if not keep_graph:
-                    t._node.free()
-    return found
-
-
-def _step(t, g, reaching, pending):
-    """Hand the finished gradient `g` of `t` on to the inputs of the op that made it."""
-    node = t._node
-    parents = node.parents
-    wanted = [p is not None and p.requires_grad and (reaching is None or id(p) in reaching) for p in parents]
-    for i, (parent, w, pg) in enumerate(zip(parents, wanted, node.gradients(g, t, wanted))):
-        if not w or pg is None:
-            continue
-        if pg.shape != parent.shape:
-            raise RuntimeError(f"backward: the vjp of {node.name}() for input {i} returned shape {pg.shape}, "
-                               f"the input has {parent.shape}")
-        pg = _like(pg, parent)
-        pending[id(parent)] = pending[id(parent)] + pg if id(parent) in pending else pg
-
-
-def _topological(outputs, ends):
-    """Every tensor behind `outputs`, inputs before results; iterative: depth is not bound by Python's recursion."""
-    order, seen = [], set()
-    stack = [(t, False) for t in outputs]
-    while stack:
-        t, done = stack.pop()
-        if done:
-            order.append(t)
-        elif id(t) not in seen:
-            seen.add(id(t))
-            stack.append((t, True))
-            if t._node is not None and id(t) not in ends:
-                if t._node.vjps is None:
-                    t._node.gradients(None, t, ())   # raises: the graph was freed
-                stack += [(p, False) for p in t._node.parents if p is not None and p.requires_grad]
-    return order
-
-
-def _reaching(order, ends):
-    """The ids of the tensors from which a target can be reached; None: all of them."""
-    if ends is None:
-        return None
-    reaching = set()
-    for t in order:                                  # inputs come first
-        parents = t._node.parents if t._node is not None else ()
-        if id(t) in ends or any(id(p) in reaching for p in parents):
-            reaching.add(id(t))
-    return reaching
+    return like(gradient, output)
 
 
 def _accumulate(arrived, create_graph, taken):

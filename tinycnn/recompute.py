@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from . import random
-from .autograd import Node, Tensor, _sweep, enable_grad, is_grad_enabled, moment, replaying
+from .autograd import Node, Tensor, enable_grad, is_grad_enabled, moment, replaying
 from .backend import fingerprint
+from .walk import sweep
 
 
 def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: bool = True, **kwargs: Any) -> Any:
@@ -134,8 +135,8 @@ class _Call:
             raise RuntimeError("backward: a function under checkpoint() did something else when it was computed again: "
                                "it must depend on nothing that changes in between (train() or eval(), parameters and "
                                "buffers, random numbers with preserve_rng_state=False)")
-        return _sweep([made[i] for i in gradients], list(gradients.values()), inputs, create_graph, create_graph,
-                      stop=True)
+        return sweep([made[i] for i in gradients], list(gradients.values()), inputs, create_graph, create_graph,
+                     stop=True)
 
 
 def _inputs(made, start):

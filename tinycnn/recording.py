@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from contextlib import ContextDecorator, contextmanager
 from itertools import count
-from typing import Any, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from .backend import fingerprint
 from .methods import TensorMethods
@@ -139,3 +139,24 @@ def _mentioned(vjp):
 
 def _takes_output(vjp):
     return vjp.__code__.co_argcount == 2
+
+
+class HookHandle:
+    """Returned by register_hook: remove() takes the hook off again."""
+
+    _next = 0
+
+    def __init__(self, hooks: dict, hook: Callable):
+        self._hooks, self._id = hooks, HookHandle._next
+        HookHandle._next += 1
+        hooks[self._id] = hook
+
+    def remove(self) -> None:
+        """Take the hook off; a second call does nothing."""
+        self._hooks.pop(self._id, None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.remove()

@@ -53,6 +53,16 @@ def _nin(body, last, wide, num_classes, dropout):
     return NiN({}, numbered(*layers), numbered(*head, start=len(layers)))
 
 
+def _initialised(model):
+    """He et al. 2015, but the last layer starts small and above zero: behind it stands a ReLU, and a class whose logit
+    is negative for every image would never get a gradient again."""
+    initialise(model, init.kaiming_normal_, zero_bias=True)
+    last = model.get_classifier()
+    init.kaiming_normal_(last.weight, a=10.0)        # a tenth of the usual deviation: gain sqrt(2 / (1 + a^2))
+    init.constant_(last.bias, 0.5)
+    return model
+
+
 def _imagenet_body(in_channels):
     return (block(in_channels, (96, 96, 96), 11, 4), MaxPool2d(3, 2),
             block(96, (256, 256, 256), 5, padding=2), MaxPool2d(3, 2),
@@ -62,8 +72,7 @@ def _imagenet_body(in_channels):
 @register_model(PAPER, 2013, (1, 3, 224, 224), {"default": PLAIN, "paper": imagenet(0.01, weight_decay=5e-4)})
 def nin_imagenet(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> Module:
     """The authors' net for ImageNet, 7 595 176 parameters."""
-    model = _nin(_imagenet_body(in_channels), 384, (1024, 1024), num_classes, dropout)
-    return initialise(model, init.kaiming_normal_, zero_bias=True)
+    return _initialised(_nin(_imagenet_body(in_channels), 384, (1024, 1024), num_classes, dropout))
 
 
 @register_model(PAPER, 2013, (1, 1, 224, 224), {"default": PLAIN, "book": book(0.05, 224)})
@@ -78,4 +87,4 @@ def nin_cifar(num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5)
     """The paper's net for CIFAR-10 (section 4.2), 966 986 parameters."""
     body = (block(in_channels, (192, 160, 96), 5, padding=2), MaxPool2d(3, 2, ceil_mode=True), Dropout(dropout),
             block(96, (192, 192, 192), 5, padding=2), AvgPool2d(3, 2, ceil_mode=True))
-    return initialise(_nin(body, 192, (192, 192), num_classes, dropout), init.kaiming_normal_, zero_bias=True)
+    return _initialised(_nin(body, 192, (192, 192), num_classes, dropout))
