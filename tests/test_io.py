@@ -45,6 +45,16 @@ def test_what_is_saved_is_loaded(tmp_path_factory, tree):
     assert same(tree, tc.load(path))
 
 
+def test_headers_of_any_length(tmp_path):
+    """Also those whose length begins as a pickle does, with the byte 0x80."""
+    firsts = set()
+    for n in range(0, 2100, 8):
+        tc.save({"text": "x" * n}, tmp_path / "x.tc")
+        assert tc.load(tmp_path / "x.tc") == {"text": "x" * n}
+        firsts.add((tmp_path / "x.tc").read_bytes()[:2])
+    assert {b"\x80\x01", b"\x80\x02", b"\x80\x04"} <= firsts
+
+
 def test_odd_names_numbers_and_shapes(tmp_path):
     odd = {"__metadata__": np.ones(2), "": np.zeros(0), "\ud800": np.array(True), "a\0b": np.ones((0, 3)),
            "text": "\udfff", "numbers": [np.float32(1.5), np.int8(-3), np.bool_(True), -0.0, 2**200, float("-inf")]}

@@ -12,10 +12,14 @@ from .zip_directory import entries
 
 
 def is_foreign(path: str | Path) -> bool:
-    """Whether the file is a zip archive or a pickle.  Raises OSError if it cannot be read."""
+    """Whether the file is a zip archive or a pickle.  Raises OSError if it cannot be read.
+
+    A pickle begins with 0x80, which may also be the first byte of the header's length in a .safetensors file; there the
+    header's { follows as byte 8.
+    """
     with open(path, "rb") as f:
-        head = f.read(4)
-    return head == b"PK\3\4" or head[:1] == b"\x80" and head[1:2] <= b"\5"
+        head = f.read(9)
+    return head[:4] == b"PK\3\4" or head[:1] == b"\x80" and head[8:] != b"{"
 
 
 def load_foreign(path: str | Path) -> Any:
