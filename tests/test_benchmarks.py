@@ -60,6 +60,7 @@ def test_dense_block_keeps_quadratic_memory_or_linear():
         assert bend < 0.02 if memory_efficient else bend > 0.1
 
 
+@pytest.mark.slow
 def test_memory_prints_both_tables(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(memory.NETS, "resnet20_cifar", (2, 3, 32, 32))
     monkeypatch.setattr(memory, "DENSE", ("densenet_bc100_12_cifar", (2, 3, 8, 8)))
