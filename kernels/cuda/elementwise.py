@@ -2,35 +2,40 @@
 from __future__ import annotations
 
 from ..reference import activation, math, optim, random
-from .arrays import in_float, new, plain
+from .arrays import channels_last, dense, in_float, new, new_like, plain
 from .launch import launch
 
 __all__ = ["relu", "relu_backward", "erf", "dropout", "sgd_update", "adam_update", "rmsprop_update"]
 FILE = "elementwise.cu"
 
 
+def _map(kernel, x):
+    """An elementwise function of x, lying in memory as x does."""
+    last = channels_last(x)
+    y = new_like(x, *x.shape, last=last)
+    launch(FILE, kernel, x.dtype, x.size, (dense(x, last), dense(y, last), x.size))
+    return y
+
+
 @in_float(activation)
 def relu(x):
     """max(0, x), elementwise; nan stays nan."""
-    y = new(x, *x.shape)
-    launch(FILE, "relu", x.dtype, x.size, (plain(x), y, x.size))
-    return y
+    return _map("relu", x)
 
 
 @in_float(activation)
 def relu_backward(g, y):
     """g where y > 0 and 0 elsewhere (even where g is nan or infinite): the gradient of relu for its output y."""
-    gx = new(g, *g.shape)
-    launch(FILE, "relu_backward", g.dtype, g.size, (plain(g), plain(y, g), gx, g.size))
+    last = channels_last(y)                          # as the activations lie, whatever g does
+    gx = new_like(g, *g.shape, last=last)
+    launch(FILE, "relu_backward", g.dtype, g.size, (dense(g, last), dense(y, last, g), dense(gx, last), g.size))
     return gx
 
 
 @in_float(math)
 def erf(x):
     """2/sqrt(pi) * the integral of exp(-t^2) from 0 to x, elementwise.  Abramowitz & Stegun 7.1.1."""
-    y = new(x, *x.shape)
-    launch(FILE, "erf_of", x.dtype, x.size, (plain(x), y, x.size))
-    return y
+    return _map("erf_of", x)
 
 
 @in_float(random)
