@@ -78,6 +78,11 @@ def rows(dtype):
             calls["batch_norm_eval"].append((image, mean, var, weight, bias, 1e-5))
             for name in ("batch_norm_backward", "batch_norm_eval_backward"):
                 calls[name].append((g, image, mean, var, weight, 1e-5))
+            for residual in (x(*shape, seed=4), None):
+                calls["batch_norm_relu"].append((image, weight, bias, 1e-5, residual))
+                calls["batch_norm_relu_eval"].append((image, mean, var, weight, bias, 1e-5, residual))
+                for name in ("batch_norm_relu_backward", "batch_norm_relu_eval_backward"):
+                    calls[name].append((g, x(*shape, seed=5), image, mean, var, weight, 1e-5, residual is not None))
             y, mean, rstd = reference.group_norm(image, groups, weight, bias, 1e-5)
             calls["group_norm"].append((image, groups, weight, bias, 1e-5))
             calls["group_norm_backward"].append((g, image, mean, rstd, groups, weight))
@@ -101,9 +106,9 @@ def rows(dtype):
                 calls["cross_entropy_backward"].append((x(M, seed=4), reference.log_softmax(a), target, weight, -100,
                                                         smoothing))
     special = np.array([[-1.0, 0.0, -0.0, np.nan, np.inf, -np.inf, 2.5]], dtype)
-    calls["relu"] += [(special,), (x(3, 400),)]
-    calls["relu_backward"].append((special, special[:, ::-1].copy()))
-    calls["erf"] += [(special,), (x(7, 9),)]
+    calls["relu"] += [(special,), (x(3, 400),), (x(2, 3, 4, 5),)]
+    calls["relu_backward"] += [(special, special[:, ::-1].copy()), (x(2, 3, 4, 5), x(2, 3, 4, 5, seed=1))]
+    calls["erf"] += [(special,), (x(7, 9),), (x(2, 3, 4, 5),)]
     calls["dropout"] += [(x(5, 70), p, 12345) for p in (0.0, 0.3, 1.0)]
     calls["matmul"].append((x(2, 3, 4), x(4, 5)))
     p, g, s = x(3, 4), x(3, 4, seed=1), abs(x(3, 4, seed=2))
@@ -174,6 +179,25 @@ def test_the_order_of_threads_does_not_matter(name, dtype):
     assert all(run == runs[0] for run in runs)
 
 
+@pytest.mark.parametrize("name", [n for n in reference.__all__ if "_norm" in n or n in (
+    "relu", "relu_backward", "erf") if "layer" not in n])
+def test_channels_last_stays_so(name, monkeypatch):
+    """No array is brought into another order, and results lie as the arguments do."""
+    def no_copy(array):
+        assert array.flags.c_contiguous, f"{name} copies an array {array.shape} with strides {array.strides}"
+        return array
+    monkeypatch.setattr(sys.modules[device.NAME], "ascontiguousarray", no_copy, raising=False)
+
+    def move(a):
+        return device.asarray(LAYOUTS["channels last"](a)) if isinstance(a, np.ndarray) else a
+    images = [arguments for arguments in ROWS[np.float32][name] if arguments[0].ndim > 2]
+    assert images
+    for arguments in images:
+        found = getattr(cuda, name)(*map(move, arguments))
+        for y in here(found if isinstance(found, tuple) else (found,)):
+            assert y is None or y.ndim < 3 or np.moveaxis(y, 1, -1).flags.c_contiguous
+
+
 def test_every_kernel_of_every_file_has_run():
     """Here, in both precisions."""
     for dtype in FLOATS:
@@ -201,6 +225,29 @@ def test_empty_arrays(name):
     found = here(getattr(cuda, name)(*map(there, empty)))
     for f, e in zip(*(v if isinstance(v, tuple) else (v,) for v in (found, expected))):
         assert f.shape == e.shape and f.dtype == e.dtype
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+def test_large_means_keep_their_digits(layout):
+    """float32 numbers around 10000, one apart: float32 sums of their squares would have no variance left."""
+    x = (10_000 + normal((3, 37, 9, 5), np.float64)).astype(np.float32)
+    y, mean, var = here(cuda.batch_norm(device.asarray(LAYOUTS[layout](x)), None, None, 1e-5))
+    expected = reference.batch_norm(x.astype(np.float64), None, None, 1e-5)
+    np.testing.assert_allclose(var, expected[2], rtol=1e-6)
+    np.testing.assert_allclose(y, expected[0], rtol=0, atol=2e-6)
+
+
+def test_sums_are_split_among_blocks_and_joined():
+    """Shapes with several parts of several tiles of channels, the last ones smaller."""
+    for shape in ((5, 70, 33, 31), (40, 33, 7, 7), (3000, 5), (2, 3, 3000)):
+        x, g = normal(shape, np.float32), normal(shape, np.float32, 1)
+        for layout in ("contiguous", "channels last"):
+            a, b = (device.asarray(LAYOUTS[layout](v)) for v in (x, g))
+            y, mean, var = cuda.batch_norm(a, None, None, 1e-5)
+            expected = reference.batch_norm(x, None, None, 1e-5)
+            assert_close(here((y, mean, var)), expected, 256)
+            assert_close(here(cuda.batch_norm_backward(b, a, mean, var, None, 1e-5)),
+                         reference.batch_norm_backward(g, x, *expected[1:], None, 1e-5), 256)
 
 
 # ---------------------------------------------------------------------------------------- what is refused
@@ -239,9 +286,10 @@ BUGS = {
         "common.cuh", "    if (threadIdx.x < half) s[threadIdx.x] += s[threadIdx.x + half];\n    __syncthreads();",
         "    if (threadIdx.x < half) { s[threadIdx.x] += s[threadIdx.x + half]; __syncthreads(); }"),
     "wrong partner": ("common.cuh", "threadIdx.x + half]", "threadIdx.x + half + 1]"),
-    "one too many": ("norm.cu", "e < count; e += 256) sum += x", "e <= count; e += 256) sum += x"),
-    "wrong channel": ("norm.cu", "return (e / R * C + c) * R + e % R", "return (e / R * C + c) * R + e % C"),
-    "outside": ("norm.cu", "    y[i] = (weight", "    y[i + 4000] = (weight"),
+    "one too many": ("norm.cu", "e < w.last; e += w.stride) {\n    double d",
+                     "e <= w.last; e += w.stride) {\n    double d"),
+    "wrong channel": ("norm.cu", "(e / R) * C + c) * R + e % R", "(e / R) * C + c) * R + e % C"),
+    "outside": ("norm.cu", "    y[i] = !relu", "    y[i + 4000] = !relu"),
 }
 
 

@@ -1,4 +1,4 @@
-// What all kernels share: the sizes of a sliding window, the loop over elements, sums over a block.
+// What all kernels share: the sizes of a sliding window, the loop over elements, sums over warps and blocks.
 #pragma once
 
 // Heights and widths of input, kernel, stride, padding before the input, dilation, output: as kernels/geometry.py.
@@ -10,19 +10,36 @@ struct Window {
 #define each(i, n) \
   for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < (n); i += (long long)gridDim.x * blockDim.x)
 
-// The sum of v over the threads of a block of 256, the same in every thread; in a fixed order, so the same bits always.
+// i % d, and i becomes i / d: the last of i's coordinates.  Division of 64 bits is slow, and seldom needed.
+__device__ inline int split(long long &i, int d) {
+  long long quotient = i >> 32 ? i / d : (unsigned)i / (unsigned)d;
+  int rest = i - quotient * d;
+  i = quotient;
+  return rest;
+}
+
+// The sum of v over the threads of a block of 256 whose number modulo `columns` (a power of 2) is the same, in each of
+// them; in a fixed order, so the same bits always.
 //
 //     thread   0   1  ...  127 128 ... 255
 //     step 1   +-----------------+           s[t] += s[t + 128]
-//     step 2   +--------+                    s[t] += s[t + 64], ... until s[0] has all
+//     step 2   +--------+                    s[t] += s[t + 64], ... until s[0 .. columns-1] have all
 template <typename V>
-__device__ V block_sum(V v, V *s) {
+__device__ V block_sum(V v, V *s, int columns = 1) {
   __syncthreads();                             // s may still be read from the last sum
   s[threadIdx.x] = v;
   __syncthreads();
-  for (int half = 128; half > 0; half /= 2) {
+  for (int half = 128; half >= columns; half /= 2) {
     if (threadIdx.x < half) s[threadIdx.x] += s[threadIdx.x + half];
     __syncthreads();
   }
-  return s[0];
+  return s[threadIdx.x % columns];
+}
+
+// The sum over a team, the 32 threads of a warp or the 256 of a block, in each of them: a row's, which is short or long.
+template <typename V>
+__device__ V team_sum(V v, V *s, int team) {
+  if (team == 256) return block_sum(v, s);
+  for (int d = 16; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
+  return v;
 }

@@ -1,135 +1,209 @@
 // Normalisation (kernels/reference/norm.py has the formulas): a mean and a variance, and what follows from them.
 //
-// Layout      batch norm: x (N, C, R) with R = all further dimensions, one block per channel c, whose elements are
-//             n*C*R + c*R + r.  Rows (layer and group norm): x (M, D), one block per row; a weight belongs to element d
-//             of a row (layer norm), or to channel (row % G) * (D / R) + d / R (group norm, rows are image and group).
-// Parallel    256 threads of a block sum every 256th element in float64, block_sum adds the 256 sums in a fixed order.
+// Layout      x (M, C, R): images, channels, pixels.  In channels-last memory every pixel is an image: (N*H*W, C, 1).
+// Parallel    a block of 256 threads takes `lanes` channels, and of each the same `step` of its elements, a part:
+//
+//                 C order, lanes = 1                channels-last, lanes = 4
+//                        element -->                   c  0 1 2 3   4 5 6 7
+//                 c = 0  | part | part |           part  |         |         |    neighbouring threads read
+//                 c = 1  | part | part |           part  |         |         |    neighbouring addresses
+//
+//             Every part's sums are written to memory, and added up in their order by a second kernel: no atomics, the
+//             same bits always.  Rows (layer norm, groups) have a team of threads each, a warp or a block.  All sums and
+//             what is between loading and storing are in float64.
 #include "common.cuh"
+
+// What a thread does of its block's work: the elements e = first, first + stride, ... < last of channel c.
+struct Work {
+  int c, part, first, last, stride;
+  __device__ Work(int C, int count, int lanes, int step) {
+    int tiles = (C + lanes - 1) / lanes;
+    c = blockIdx.x % tiles * lanes + threadIdx.x % lanes;
+    part = blockIdx.x / tiles;
+    stride = 256 / lanes;
+    first = part * step + threadIdx.x / lanes;
+    last = c >= C ? 0 : min(count, part * step + step);
+  }
+};
+
+// Where element e of channel c is.
+__device__ inline long long place(int e, int c, int C, int R) {
+  return R == 1 ? (long long)e * C + c : ((long long)(e / R) * C + c) * R + e % R;
+}
 
 // ------------------------------------------------------------------------------------- batch norm
 
-// The e-th element of channel c, e = n*R + r.
-__device__ inline long long in_channel(long long e, int c, int C, long long R) { return (e / R * C + c) * R + e % R; }
-
+// Mean and sum (x - mean)^2 of every part, (C, parts) each.  Squares are summed around the part's first element: they
+// are of the size of the spread, not of the mean, and no digits are lost (Chan, Golub & LeVeque 1983, sections 2-3).
 template <typename T>
-__global__ void batch_norm(const T *x, const T *weight, const T *bias, T *y, T *mean, T *var, int C, long long R,
-                           long long count, double eps) {
+__global__ void batch_parts(const T *x, double *means, double *squares, int C, int R, int count, int lanes, int step,
+                            int parts) {
   __shared__ double s[256];
-  int c = blockIdx.x;
+  Work w(C, count, lanes, step);
+  double origin = w.c < C ? x[place(w.part * step, w.c, C, R)] : T(0), sum = 0, square = 0;
+#pragma unroll 4
+  for (int e = w.first; e < w.last; e += w.stride) {
+    double d = x[place(e, w.c, C, R)] - origin;
+    sum += d, square += d * d;
+  }
+  sum = block_sum(sum, s, lanes), square = block_sum(square, s, lanes);
+  if (threadIdx.x >= lanes || w.c >= C) return;
+  int n = w.last - w.part * step;
+  means[(long long)w.c * parts + w.part] = origin + sum / n;
+  squares[(long long)w.c * parts + w.part] = square - sum * (sum / n);
+}
+
+// The parts joined: mean and variance of each channel, (C,), and both in float64, exact (2, C).  A block per channel.
+template <typename T>
+__global__ void batch_statistics(const double *means, const double *squares, double *exact, T *mean, T *var, int C,
+                                 int count, int step, int parts) {
+  __shared__ double s[256];
+  long long c = blockIdx.x, row = c * parts;
   double sum = 0;
-  for (long long e = threadIdx.x; e < count; e += 256) sum += x[in_channel(e, c, C, R)];
+  for (int p = threadIdx.x; p < parts; p += 256) sum += means[row + p] * min(step, count - p * step);
   double m = block_sum(sum, s) / count;
   sum = 0;
-  for (long long e = threadIdx.x; e < count; e += 256) {
-    double d = x[in_channel(e, c, C, R)] - m;
-    sum += d * d;
+  for (int p = threadIdx.x; p < parts; p += 256) {
+    double d = means[row + p] - m;
+    sum += squares[row + p] + d * d * min(step, count - p * step);
   }
-  double v = block_sum(sum, s) / count, rstd = 1 / sqrt(v + eps);
-  for (long long e = threadIdx.x; e < count; e += 256) {
-    long long i = in_channel(e, c, C, R);
-    double xhat = (x[i] - m) * rstd;
-    y[i] = (weight ? xhat * weight[c] : xhat) + (bias ? (double)bias[c] : 0.0);
-  }
-  if (threadIdx.x == 0) mean[c] = m, var[c] = v;
+  double v = block_sum(sum, s) / count;
+  if (threadIdx.x == 0) mean[c] = exact[c] = m, var[c] = exact[C + c] = v;
 }
 
+// y = (x - mean) / std * weight + bias, + residual if given, and relu of that if wanted; by `exact` if given.
 template <typename T>
-__global__ void batch_norm_eval(const T *x, const T *mean, const T *var, const T *weight, const T *bias, T *y, int C,
-                                long long R, double eps, long long n) {
-  each(i, n) {
-    int c = i / R % C;
-    double xhat = ((double)x[i] - mean[c]) / sqrt((double)var[c] + eps);
-    y[i] = (weight ? xhat * weight[c] : xhat) + (bias ? (double)bias[c] : 0.0);
+__global__ void batch_norm(const T *x, const double *exact, const T *mean, const T *var, const T *weight,
+                           const T *bias, const T *residual, bool relu, T *y, double eps, int C, int R, int count,
+                           int lanes, int step) {
+  Work w(C, count, lanes, step);
+  if (w.c >= C) return;
+  double m = exact ? exact[w.c] : mean[w.c], v = exact ? exact[C + w.c] : var[w.c];
+  double scale = 1 / sqrt(v + eps) * (weight ? (double)weight[w.c] : 1.0), shift = bias ? (double)bias[w.c] : 0.0;
+#pragma unroll 4
+  for (int e = w.first; e < w.last; e += w.stride) {
+    long long i = place(e, w.c, C, R);
+    T out = (x[i] - m) * scale + shift;
+    if (residual) out += residual[i];
+    y[i] = !relu || out > 0 || out != out ? out : T(0);          // NaN stays NaN
   }
 }
 
-// training: the statistics follow x (its gradient is centred); otherwise they are constants.
+// Of every part sum g and sum g * (x - mean), (C, parts) each; g counts where y > 0, if y is given.  Mean and rstd: one
+// of each channel (rstd is left to channel_gradients), or of each group of channels of `pixels` elements each.
 template <typename T>
-__global__ void batch_norm_backward(const T *g, const T *x, const T *mean, const T *var, const T *weight, T *gx,
-                                    T *gweight, T *gbias, int C, long long R, long long count, double eps,
-                                    bool training) {
+__global__ void channel_sums(const T *g, const T *y, const T *x, const T *mean, const T *rstd, double *sums,
+                             double *products, int pixels, int groups, int C, int R, int count, int lanes, int step,
+                             int parts) {
   __shared__ double s[256];
-  int c = blockIdx.x;
-  double m = mean[c], rstd = 1 / sqrt((double)var[c] + eps), sum_g = 0, sum_gx = 0;
-  for (long long e = threadIdx.x; e < count; e += 256) {
-    long long i = in_channel(e, c, C, R);
-    sum_g += g[i], sum_gx += g[i] * ((x[i] - m) * rstd);
+  Work w(C, count, lanes, step);
+  double sum = 0, product = 0;
+#pragma unroll 4
+  for (int e = w.first; e < w.last; e += w.stride) {
+    long long i = place(e, w.c, C, R);
+    int k = rstd ? e / pixels * groups + w.c / (C / groups) : w.c;
+    double own = y && !(y[i] > 0) ? T(0) : g[i], d = (double)x[i] - mean[k];
+    sum += own, product += own * (rstd ? d * rstd[k] : d);
   }
-  sum_g = block_sum(sum_g, s), sum_gx = block_sum(sum_gx, s);
-  for (long long e = threadIdx.x; e < count; e += 256) {
-    long long i = in_channel(e, c, C, R);
-    double d = g[i];
-    if (training) d -= sum_g / count + (x[i] - m) * rstd * (sum_gx / count);
-    gx[i] = d * rstd * (weight ? (double)weight[c] : 1.0);
+  sum = block_sum(sum, s, lanes), product = block_sum(product, s, lanes);
+  if (threadIdx.x >= lanes || w.c >= C) return;
+  sums[(long long)w.c * parts + w.part] = sum, products[(long long)w.c * parts + w.part] = product;
+}
+
+// The parts joined: gbias = sum g, gweight = sum g * xhat, and both in float64, exact (2, C).  A block per channel.
+template <typename T>
+__global__ void channel_gradients(const double *sums, const double *products, const T *var, T *gweight, T *gbias,
+                                  double *exact, double eps, int C, int parts) {
+  __shared__ double s[256];
+  long long c = blockIdx.x, row = c * parts;
+  double sum = 0, product = 0;
+  for (int p = threadIdx.x; p < parts; p += 256) sum += sums[row + p], product += products[row + p];
+  sum = block_sum(sum, s), product = block_sum(product, s);
+  if (var) product /= sqrt(var[c] + eps);
+  if (threadIdx.x == 0) gbias[c] = exact[c] = sum, gweight[c] = exact[C + c] = product;
+}
+
+// gx, from the sums of channel_gradients if the statistics follow x (its gradient is centred then); gresidual, if wanted,
+// is what of g counts.
+template <typename T>
+__global__ void batch_norm_backward(const T *g, const T *y, const T *x, const T *mean, const T *var, const T *weight,
+                                    const double *exact, T *gx, T *gresidual, double eps, int C, int R, int count,
+                                    int lanes, int step) {
+  Work w(C, count, lanes, step);
+  if (w.c >= C) return;
+  double m = mean[w.c], rstd = 1 / sqrt(var[w.c] + eps), scale = rstd * (weight ? (double)weight[w.c] : 1.0);
+  double mean_g = exact ? exact[w.c] / count : 0.0, mean_gx = exact ? exact[C + w.c] / count : 0.0;
+#pragma unroll 4
+  for (int e = w.first; e < w.last; e += w.stride) {
+    long long i = place(e, w.c, C, R);
+    T own = y && !(y[i] > 0) ? T(0) : g[i];
+    gx[i] = (exact ? own - mean_g - (x[i] - m) * rstd * mean_gx : (double)own) * scale;
+    if (gresidual) gresidual[i] = own;
   }
-  if (threadIdx.x == 0) gweight[c] = sum_gx, gbias[c] = sum_g;
 }
 
 // ------------------------------------------------------------------------------------- rows: layer and group norm
 
-// The channel of element d of a row: layer norm (R = 1, G = 1) d itself, group norm the image's channel.
-__device__ inline long long channel(long long row, long long d, long long D, long long R, long long G) {
-  return row % G * (D / R) + d / R;
-}
+// A row has D elements: a row of a matrix (layer norm: R = G = 1), or one of G groups of D / R channels of an image of R
+// pixels.  This is element d's place in memory, which may be channels-last, and the channel whose weight it has.
+struct Row {
+  int row, D, R, G, per;
+  bool last;
+  __device__ Row(int row, int D, int R, int G, bool last) : row(row), D(D), R(R), G(G), per(D / R), last(last) {}
+  __device__ int channel(int d) const { return row % G * per + (R == 1 ? d : last ? d % per : d / R); }
+  __device__ long long at(int d) const {
+    return last ? ((long long)(row / G) * R + d / per) * per * G + channel(d) : (long long)row * D + d;
+  }
+};
 
 template <typename T>
-__global__ void row_norm(const T *x, const T *weight, const T *bias, T *y, T *mean, T *rstd, long long D, long long R,
-                         long long G, double eps) {
+__global__ void row_norm(const T *x, const T *weight, const T *bias, T *y, T *mean, T *rstd, double eps, int M, int D,
+                         int R, int G, bool last, int team) {
   __shared__ double s[256];
-  long long row = blockIdx.x;
-  const T *p = x + row * D;
+  Row row(blockIdx.x * (256 / team) + threadIdx.x / team, D, R, G, last);
+  if (row.row >= M) return;
+  int lane = threadIdx.x % team;
   double sum = 0;
-  for (long long d = threadIdx.x; d < D; d += 256) sum += p[d];
-  double m = block_sum(sum, s) / D;
+  for (int d = lane; d < D; d += team) sum += x[row.at(d)];
+  double m = team_sum(sum, s, team) / D;
   sum = 0;
-  for (long long d = threadIdx.x; d < D; d += 256) sum += (p[d] - m) * (p[d] - m);
-  double inverse = 1 / sqrt(block_sum(sum, s) / D + eps);
-  for (long long d = threadIdx.x; d < D; d += 256) {
-    long long c = channel(row, d, D, R, G);
-    double xhat = (p[d] - m) * inverse;
-    y[row * D + d] = (weight ? xhat * weight[c] : xhat) + (bias ? (double)bias[c] : 0.0);
+  for (int d = lane; d < D; d += team) {
+    double v = x[row.at(d)] - m;
+    sum += v * v;
   }
-  if (threadIdx.x == 0) mean[row] = m, rstd[row] = inverse;
+  double inverse = 1 / sqrt(team_sum(sum, s, team) / D + eps);
+  for (int d = lane; d < D; d += team) {
+    int c = row.channel(d);
+    y[row.at(d)] = (x[row.at(d)] - m) * inverse * (weight ? (double)weight[c] : 1.0) + (bias ? (double)bias[c] : 0.0);
+  }
+  if (lane == 0) mean[row.row] = m, rstd[row.row] = inverse;
 }
 
 template <typename T>
-__global__ void row_norm_backward(const T *g, const T *x, const T *mean, const T *rstd, const T *weight, T *gx,
-                                  long long D, long long R, long long G) {
+__global__ void row_norm_backward(const T *g, const T *x, const T *mean, const T *rstd, const T *weight, T *gx, int M,
+                                  int D, int R, int G, bool last, int team) {
   __shared__ double s[256];
-  long long row = blockIdx.x;
-  double m = mean[row], inverse = rstd[row], sum_g = 0, sum_gx = 0;
-  for (long long d = threadIdx.x; d < D; d += 256) {
-    double v = g[row * D + d] * (weight ? (double)weight[channel(row, d, D, R, G)] : 1.0);
-    sum_g += v, sum_gx += v * ((x[row * D + d] - m) * inverse);
+  Row row(blockIdx.x * (256 / team) + threadIdx.x / team, D, R, G, last);
+  if (row.row >= M) return;
+  int lane = threadIdx.x % team;
+  double m = mean[row.row], inverse = rstd[row.row], sum_g = 0, sum_gx = 0;
+  for (int d = lane; d < D; d += team) {
+    double v = g[row.at(d)] * (weight ? (double)weight[row.channel(d)] : 1.0);
+    sum_g += v, sum_gx += v * ((x[row.at(d)] - m) * inverse);
   }
-  sum_g = block_sum(sum_g, s) / D, sum_gx = block_sum(sum_gx, s) / D;
-  for (long long d = threadIdx.x; d < D; d += 256) {
-    double v = g[row * D + d] * (weight ? (double)weight[channel(row, d, D, R, G)] : 1.0);
-    gx[row * D + d] = inverse * (v - sum_g - (x[row * D + d] - m) * inverse * sum_gx);
+  sum_g = team_sum(sum_g, s, team) / D, sum_gx = team_sum(sum_gx, s, team) / D;
+  for (int d = lane; d < D; d += team) {
+    long long i = row.at(d);
+    double v = g[i] * (weight ? (double)weight[row.channel(d)] : 1.0);
+    gx[i] = inverse * (v - sum_g - (x[i] - m) * inverse * sum_gx);
   }
-}
-
-// gweight[c] and gbias[c]: sums over all rows and the R elements of channel c.  One block per channel.
-template <typename T>
-__global__ void row_norm_parameters(const T *g, const T *x, const T *mean, const T *rstd, T *gweight, T *gbias,
-                                    long long M, long long D, long long R, long long G) {
-  __shared__ double s[256];
-  long long c = blockIdx.x, per_row = D / R, group = c / per_row, first = c % per_row * R, images = M / G;
-  double sum_g = 0, sum_gx = 0;
-  for (long long e = threadIdx.x; e < images * R; e += 256) {
-    long long row = e / R * G + group, i = row * D + first + e % R;
-    sum_g += g[i], sum_gx += g[i] * (((double)x[i] - mean[row]) * rstd[row]);
-  }
-  sum_g = block_sum(sum_g, s), sum_gx = block_sum(sum_gx, s);
-  if (threadIdx.x == 0) gweight[c] = sum_gx, gbias[c] = sum_g;
 }
 
 // ------------------------------------------------------------------------------------- response norm
 
-// k + alpha/size * the sum of x^2 over the channels c-before .. c+after of one pixel; R pixels, C channels.
+// k + alpha/size * the sum of x^2 over the channels c-before .. c+after of one pixel; x (M, C, R) as above.
 template <typename T>
-__device__ T response(const T *x, long long i, int C, long long R, int before, int after, T share, T k) {
-  int c = i / R % C;
+__device__ T response(const T *x, long long i, int c, int C, int R, int before, int after, T share, T k) {
   T sum = 0;
   for (int d = -before; d <= after; d++)
     if (0 <= c + d && c + d < C) sum += x[i + d * R] * x[i + d * R];
@@ -137,20 +211,27 @@ __device__ T response(const T *x, long long i, int C, long long R, int before, i
 }
 
 template <typename T>
-__global__ void response_norm(const T *x, T *y, int C, long long R, int size, T alpha, T beta, T k, long long n) {
-  each(i, n) y[i] = x[i] * pow(response(x, i, C, R, size / 2, (size - 1) / 2, alpha / size, k), -beta);
+__global__ void response_norm(const T *x, T *y, int C, int R, int size, T alpha, T beta, T k, long long n) {
+  each(i, n) {
+    long long rest = i;
+    split(rest, R);
+    int c = split(rest, C);
+    y[i] = x[i] * pow(response(x, i, c, C, R, size / 2, (size - 1) / 2, alpha / size, k), -beta);
+  }
 }
 
 template <typename T>
-__global__ void response_norm_backward(const T *g, const T *x, T *gx, int C, long long R, int size, T alpha, T beta,
-                                       T k, long long n) {
+__global__ void response_norm_backward(const T *g, const T *x, T *gx, int C, int R, int size, T alpha, T beta, T k,
+                                       long long n) {
   each(i, n) {
-    int c = i / R % C, before = size / 2, after = (size - 1) / 2;
-    T own = g[i] * pow(response(x, i, C, R, before, after, alpha / size, k), -beta), others = 0;
+    long long rest = i;
+    split(rest, R);
+    int c = split(rest, C), before = size / 2, after = (size - 1) / 2;
+    T own = g[i] * pow(response(x, i, c, C, R, before, after, alpha / size, k), -beta), others = 0;
     for (int d = -after; d <= before; d++)                       // the channels that see this one
       if (0 <= c + d && c + d < C) {
-        long long j = i + d * R;
-        others += g[j] * x[j] * pow(response(x, j, C, R, before, after, alpha / size, k), -beta - 1);
+        long long j = i + (long long)d * R;
+        others += g[j] * x[j] * pow(response(x, j, c + d, C, R, before, after, alpha / size, k), -beta - 1);
       }
     gx[i] = own - 2 * alpha * beta / size * x[i] * others;
   }

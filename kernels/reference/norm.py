@@ -14,8 +14,10 @@ With xhat = (x - mean) / std over m elements, the gradient is the same for all:
 Statistics and sums are taken in float64, whatever x is: normalised numbers near 1000 keep their digits.
 """
 from ._xp import array_module
+from .activation import relu, relu_backward
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
+           "batch_norm_relu", "batch_norm_relu_backward", "batch_norm_relu_eval", "batch_norm_relu_eval_backward",
            "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward",
            "local_response_norm", "local_response_norm_backward"]
 
@@ -86,6 +88,36 @@ def batch_norm_eval_backward(g, x, mean, var, weight, eps):
     """Gradients (gx, gweight, gbias) of `batch_norm_eval`; the statistics are constants."""
     xhat, rstd = _xhat(x, mean, var, eps)
     return _affine(g * rstd, _per_channel(weight, x), None, x.dtype), *_parameter_sums(g, xhat, _channel_axes(x))
+
+
+def batch_norm_relu(x, weight, bias, eps, residual):
+    """relu(batch_norm(x) + residual), residual like x or None.  Returns y, mean (C,), biased variance (C,)."""
+    y, mean, var = batch_norm(x, weight, bias, eps)
+    return relu(y if residual is None else y + residual), mean, var
+
+
+def batch_norm_relu_backward(g, y, x, mean, var, weight, eps, residual):
+    """Gradients (gx, gweight, gbias, gresidual) of `batch_norm_relu` for y, mean and var it returned.
+
+    residual  whether there was one: otherwise gresidual is None
+    """
+    g = relu_backward(g, y)
+    return *batch_norm_backward(g, x, mean, var, weight, eps), g if residual else None
+
+
+def batch_norm_relu_eval(x, mean, var, weight, bias, eps, residual):
+    """relu(batch_norm_eval(x) + residual), residual like x or None."""
+    y = batch_norm_eval(x, mean, var, weight, bias, eps)
+    return relu(y if residual is None else y + residual)
+
+
+def batch_norm_relu_eval_backward(g, y, x, mean, var, weight, eps, residual):
+    """Gradients (gx, gweight, gbias, gresidual) of `batch_norm_relu_eval` for its y; the statistics are constants.
+
+    residual  whether there was one: otherwise gresidual is None
+    """
+    g = relu_backward(g, y)
+    return *batch_norm_eval_backward(g, x, mean, var, weight, eps), g if residual else None
 
 
 def layer_norm(x, weight, bias, eps):
