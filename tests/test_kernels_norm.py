@@ -32,6 +32,16 @@ def batch_norm_eval(kernels, x, g, weight, bias):
             *kernels.batch_norm_eval_backward(g, x, mean, var, weight, EPS))
 
 
+def batch_norm_relu(kernels, x, g, weight, bias, residual):
+    """By the batch's statistics and by given ones; the gradients for the reference's y, whose signs are the mask."""
+    some, (mean, var) = residual is not None, (normal(x.shape[1], x.dtype, 4), np.exp(normal(x.shape[1], x.dtype, 5)))
+    fitted = kernels.batch_norm_relu(x, weight, bias, EPS, residual)
+    y, *statistics = reference.batch_norm_relu(x, weight, bias, EPS, residual)
+    return (*fitted, *kernels.batch_norm_relu_backward(g, y, x, *statistics, weight, EPS, some),
+            kernels.batch_norm_relu_eval(x, mean, var, weight, bias, EPS, residual),
+            *kernels.batch_norm_relu_eval_backward(g, y, x, mean, var, weight, EPS, some))
+
+
 def group_norm(kernels, x, g, weight, bias, groups):
     y, mean, rstd = kernels.group_norm(x, groups, weight, bias, EPS)
     return y, mean, rstd, *kernels.group_norm_backward(g, x, mean, rstd, groups, weight)
@@ -204,6 +214,27 @@ def test_batch_norms_equal_the_reference(shape, dtype, layout, layout_g, affine)
 
 
 @examples
+@given(shapes, dtypes, layouts, layouts, layouts, st.booleans())
+def test_batch_norm_relu_equals_the_reference(shape, dtype, layout, layout_g, layout_r, some):
+    x, g, weight, bias = problem(shape, dtype)
+    residual = normal(shape, dtype, 6) if some else None
+    expected = batch_norm_relu(reference, x, g, weight, bias, residual)
+    found = batch_norm_relu(cpu, layout(x), layout_g(g), weight, bias, layout_r(residual) if some else None)
+    assert_close(found, expected, least=largest_factor((expected[2] + EPS) ** -0.5))
+    assert (found[0] >= 0).all() and found[0].shape == shape
+
+
+@both
+def test_batch_norm_relu_leaves_its_arguments_alone(kernels):
+    x, g, weight, bias = problem((2, 3, 4, 5), "f")
+    residual = normal(x.shape, "f", 6)
+    given = [a.copy() for a in (x, g, weight, bias, residual)]
+    batch_norm_relu(kernels, x, g, weight, bias, residual)
+    for a, b in zip((x, g, weight, bias, residual), given):
+        np.testing.assert_array_equal(a, b)
+
+
+@examples
 @given(shapes, dtypes, layouts, layouts, st.booleans(), st.sampled_from([1, 2, 3]))
 def test_group_norm_equals_the_reference(shape, dtype, layout, layout_g, affine, groups):
     x, g, *parameters = problem((shape[0], shape[1] * groups, *shape[2:]), dtype, affine)
@@ -235,6 +266,7 @@ def test_same_bits_on_any_number_of_threads():
 
     def results():
         return (*batch_norm(cpu, x, g, weight, bias), *batch_norm_eval(cpu, x, g, weight, bias),
+                *batch_norm_relu(cpu, x, g, weight, bias, g),
                 *group_norm(cpu, x, g, weight, bias, 4), *layer_norm(cpu, *rows[:2], None, None),
                 *response_norm(cpu, x, g, 5, 1.0, 0.75, 2.0))
     assert_same_bits_on_any_threads(results)

@@ -24,10 +24,12 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from .activation import relu_backward, relu_of_sum
 from .layout import nhwc
 from .threads import parallel
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
+           "batch_norm_relu", "batch_norm_relu_backward", "batch_norm_relu_eval", "batch_norm_relu_eval_backward",
            "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward"]
 BLOCK = 16384
 LANES = 64
@@ -195,6 +197,25 @@ def _batch_gradients(g, x, mean, rstd, weight, share):
     scale = rstd * _weight(weight, len(rstd))
     gx = _gradients(grows, rows, centre, scale[None], -share * scale * rstd * gweight, -share * scale * gbias)
     return like(gx, x), gweight[0].astype(x.dtype), gbias[0].astype(x.dtype)
+
+
+def batch_norm_relu(x, weight, bias, eps, residual):
+    y, mean, var = batch_norm(x, weight, bias, eps)
+    return relu_of_sum(y, residual), mean, var
+
+
+def batch_norm_relu_eval(x, mean, var, weight, bias, eps, residual):
+    return relu_of_sum(batch_norm_eval(x, mean, var, weight, bias, eps), residual)
+
+
+def batch_norm_relu_backward(g, y, x, mean, var, weight, eps, residual):
+    g = relu_backward(g, y)
+    return *batch_norm_backward(g, x, mean, var, weight, eps), g if residual else None
+
+
+def batch_norm_relu_eval_backward(g, y, x, mean, var, weight, eps, residual):
+    g = relu_backward(g, y)
+    return *batch_norm_eval_backward(g, x, mean, var, weight, eps), g if residual else None
 
 
 # ---------------------------------------------------------------------------------------- group norm
