@@ -64,7 +64,7 @@ def rows(dtype):
                 calls["avg_pool2d"].append((image, *options))
                 calls["avg_pool2d_backward"].append((x(2, C, plain.OH, plain.OW), *options))
         y, where = reference.max_pool2d(image, win)
-        calls["max_pool2d_backward"].append((y, where, (win.H, win.W)))
+        calls["max_pool2d_backward"] += [(y, where, (win.H, win.W), win), (y, where, (win.H, win.W))]
         calls["max_pool2d_gather"].append((image, where))
     for size, out in (((7, 5), (3, 2)), ((2, 3), (4, 7)), ((6, 6), (1, 6))):
         calls["adaptive_avg_pool2d"].append((x(2, 3, *size), out))
@@ -179,7 +179,7 @@ def test_the_order_of_threads_does_not_matter(name, dtype):
     assert all(run == runs[0] for run in runs)
 
 
-@pytest.mark.parametrize("name", [n for n in reference.__all__ if "_norm" in n or n in (
+@pytest.mark.parametrize("name", [n for n in reference.__all__ if "pool" in n or "_norm" in n or n in (
     "relu", "relu_backward", "erf") if "layer" not in n])
 def test_channels_last_stays_so(name, monkeypatch):
     """No array is brought into another order, and results lie as the arguments do."""

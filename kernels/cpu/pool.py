@@ -117,7 +117,7 @@ def _scatter(g, indices, gx):
                     gx[n, indices[n, p, c], c] += g[n, p, c]
 
 
-def max_pool2d_backward(g, indices, size):
+def max_pool2d_backward(g, indices, size, win=None):
     N, C = g.shape[:2]
     g, indices = (nhwc(a).reshape(N, -1 if a.size else 0, C) for a in (g, indices))    # (N, OH*OW, C)
     gx = np.zeros((N, size[0] * size[1], C), g.dtype)

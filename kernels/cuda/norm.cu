@@ -8,8 +8,8 @@
 //                 c = 0  | part | part |           part  |         |         |    neighbouring threads read
 //                 c = 1  | part | part |           part  |         |         |    neighbouring addresses
 //
-//             Every part's sums are written to memory, and added up in their order by a second kernel: no atomics, the
-//             same bits always.  Rows (layer norm, groups) have a team of threads each, a warp or a block.  All sums and
+//             Every part's sums are written to memory, and added up in their order by a second kernel: no atomics,
+//             the same bits always.  Rows (layer norm, groups) have a team of threads each, a warp or a block.  All sums and
 //             what is between loading and storing are in float64.
 #include "common.cuh"
 
@@ -123,8 +123,8 @@ __global__ void channel_gradients(const double *sums, const double *products, co
   if (threadIdx.x == 0) gbias[c] = exact[c] = sum, gweight[c] = exact[C + c] = product;
 }
 
-// gx, from the sums of channel_gradients if the statistics follow x (its gradient is centred then); gresidual, if wanted,
-// is what of g counts.
+// gx, from the sums of channel_gradients if the statistics follow x (its gradient is centred then); gresidual, if
+// wanted, is what of g counts.
 template <typename T>
 __global__ void batch_norm_backward(const T *g, const T *y, const T *x, const T *mean, const T *var, const T *weight,
                                     const double *exact, T *gx, T *gresidual, double eps, int C, int R, int count,
@@ -144,8 +144,8 @@ __global__ void batch_norm_backward(const T *g, const T *y, const T *x, const T 
 
 // ------------------------------------------------------------------------------------- rows: layer and group norm
 
-// A row has D elements: a row of a matrix (layer norm: R = G = 1), or one of G groups of D / R channels of an image of R
-// pixels.  This is element d's place in memory, which may be channels-last, and the channel whose weight it has.
+// A row has D elements: a row of a matrix (layer norm: R = G = 1), or one of G groups of D / R channels of an image of
+// R pixels.  This is element d's place in memory, which may be channels-last, and the channel whose weight it has.
 struct Row {
   int row, D, R, G, per;
   bool last;

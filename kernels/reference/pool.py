@@ -49,8 +49,11 @@ def max_pool2d(x, win):
     return best, where
 
 
-def max_pool2d_backward(g, indices, size):
-    """Add every g to the cell its maximum came from: (N, C, OH, OW) -> (N, C, H, W); adjoint of the gather."""
+def max_pool2d_backward(g, indices, size, win=None):
+    """Add every g to the cell its maximum came from: (N, C, OH, OW) -> (N, C, H, W); adjoint of the gather.
+
+    win  the Window whose cells the indices are, if it is known: then a kernel can gather, and need not look far
+    """
     xp, (N, C), (H, W) = array_module(g), g.shape[:2], size
     gx = xp.zeros((N * C, H * W), g.dtype)
     planes = xp.arange(N * C).reshape(N, C, 1, 1)

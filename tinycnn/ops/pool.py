@@ -10,7 +10,7 @@ other, and derivatives of every order follow:
 from __future__ import annotations
 
 from ..autograd import Tensor, op
-from ..backend import array_module, kernels
+from ..backend import Window, array_module, kernels
 from ..methods import function
 from .arguments import as_images, as_tensor, check_dtypes, from_images, sizes, sliding
 from .basic import mul, to_dtype
@@ -20,20 +20,22 @@ from .math import abs, pow
 # ---------------------------------------------------------------------------------------- the adjoint pairs
 
 @op
-def pick_pooled(x, indices, y=None):
+def pick_pooled(x, indices, y=None, win=None):
     """x (N, C, H, W) at `indices` (N, C, OH, OW), each a flat place y*W + x -> (N, C, OH, OW).
 
-    y  the result, if it is known already
+    y    the result, if it is known already
+    win  the Window whose cells the indices are, if it is known
     """
     size = x.shape[2:]
     data = kernels(x.data).max_pool2d_gather(x.data, indices.data) if y is None else y.data
-    return data, (lambda g: place_pooled(g, indices, size),)
+    return data, (lambda g: place_pooled(g, indices, size, win),)
 
 
 @op
-def place_pooled(g, indices, size):
+def place_pooled(g, indices, size, win=None):
     """The adjoint of pick_pooled: (N, C, OH, OW) added up at `indices` in zeros (N, C, *size)."""
-    return kernels(g.data).max_pool2d_backward(g.data, indices.data, size), (lambda h: pick_pooled(h, indices),)
+    gx = kernels(g.data).max_pool2d_backward(g.data, indices.data, size, win)
+    return gx, (lambda h: pick_pooled(h, indices, None, win),)
 
 
 @op
@@ -97,12 +99,12 @@ def _max_pool(name, input, kernel_size, stride, padding, dilation, ceil_mode, re
     x = as_images(name, input, dims)
     win = _window(name, x, kernel_size, stride, padding, dilation, ceil_mode, dims)
     y, indices = kernels(x.data).max_pool2d(x.data, win)
-    return _picked(x, y, indices, input.ndim, dims, return_indices)
+    return _picked(x, y, indices, win, input.ndim, dims, return_indices)
 
 
-def _picked(x, y, indices, ndim, dims, return_indices):
+def _picked(x, y, indices, win, ndim, dims, return_indices):
     indices = Tensor(indices)
-    y = from_images(pick_pooled(x, indices, Tensor(y)), ndim, dims)
+    y = from_images(pick_pooled(x, indices, Tensor(y), win), ndim, dims)
     return (y, from_images(indices, ndim, dims)) if return_indices else y
 
 
@@ -140,8 +142,13 @@ def _adaptive_max_pool(name, input, output_size, return_indices, dims):
     input = as_tensor(input)
     check_dtypes(name, input)
     x = as_images(name, input, dims)
-    y, indices = kernels(x.data).adaptive_max_pool2d(x.data, _bins(name, x, output_size, dims))
-    return _picked(x, y, indices, input.ndim, dims, return_indices)
+    (H, W), (OH, OW) = x.shape[2:], _bins(name, x, output_size, dims)
+    y, indices = kernels(x.data).adaptive_max_pool2d(x.data, (OH, OW))
+    win = None
+    if OH and OW and H and W and not (H % OH or W % OW):                  # bins of equal size are windows
+        KH, KW = H // OH, W // OW
+        win = Window(H, W, KH, KW, KH, KW, 0, 0, 1, 1, OH, OW)
+    return _picked(x, y, indices, win, input.ndim, dims, return_indices)
 
 
 def _bins(name, x, output_size, dims):
