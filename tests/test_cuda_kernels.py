@@ -89,7 +89,7 @@ def rows(dtype):
         for size in (1, 2, 5):
             calls["local_response_norm"].append((image, size, 1e-2, 0.75, 2.0))
             calls["local_response_norm_backward"].append((g, image, size, 1e-2, 0.75, 2.0))
-    for M, C in ((3, 5), (1, 300), (4, 1)):
+    for M, C in ((3, 5), (1, 1500), (9, 300), (4, 1)):
         a, g, w, b = x(M, C), x(M, C, seed=1), x(C, seed=2), x(C, seed=3)
         target = np.arange(M) % C
         target[-1] = -100
@@ -98,7 +98,7 @@ def rows(dtype):
             calls["layer_norm"].append((a, weight, bias, 1e-5))
             calls["layer_norm_backward"].append((g, a, mean, rstd, weight))
         for name in ("softmax", "log_softmax"):
-            calls[name] += [(a,), (a * 1000,)]
+            calls[name] += [(a,), (a * 1000,), (np.where(a > 0.8, dtype(-np.inf), a),)]
             calls[name + "_backward"].append((g, getattr(reference, name)(a)))
         for weight in (abs(w), None):
             for smoothing in (0.0, 0.1):
@@ -235,6 +235,19 @@ def test_large_means_keep_their_digits(layout):
     expected = reference.batch_norm(x.astype(np.float64), None, None, 1e-5)
     np.testing.assert_allclose(var, expected[2], rtol=1e-6)
     np.testing.assert_allclose(y, expected[0], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("C", [7, 1500])
+def test_softmax_of_what_is_not_finite(C):
+    """Rows with NaN, infinity, minus infinity alone or first, and one number of all: as the reference."""
+    x = normal((6, C), np.float64)
+    x[0, 3], x[1, 4], x[2, :], x[3, :-1], x[4, 0] = np.nan, np.inf, -np.inf, -np.inf, -np.inf
+    with np.errstate(all="ignore"):
+        for name in ("softmax", "log_softmax"):
+            assert_close(here(getattr(cuda, name)(there(x))), getattr(reference, name)(x), 256)
+        options = np.arange(6) % C, None, -100, 0.0
+        found = cuda.cross_entropy(there(x), *map(there, options))
+        assert_close(here(found), reference.cross_entropy(x, *options), 256)
 
 
 def test_sums_are_split_among_blocks_and_joined():

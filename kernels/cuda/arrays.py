@@ -61,6 +61,12 @@ def new_like(x: Any, *shape: int, dtype: Any = None, last: bool | None = None) -
     return laid.transpose(0, laid.ndim - 1, *range(1, laid.ndim - 1))
 
 
+def team(M: int, D: int) -> tuple[int, int]:
+    """How many threads share a row of D elements (a warp or a block), and how many blocks of 256 M rows take."""
+    threads = 32 if D <= 1024 else 256
+    return threads, -(-M * threads // 256)
+
+
 def in_float(reference: ModuleType) -> Callable:
     """Decorator: the function for float32 and float64, the reference's of the same name for other dtypes."""
     def choose(function):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ..reference import loss as reference
-from .arrays import in_float, new, plain
+from .arrays import in_float, new, plain, team
 from .launch import launch
 
 __all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
@@ -13,8 +13,13 @@ def _by_rows(kernel, *arrays):
     """An array like the last one, which the kernel fills row by row from all of them."""
     x = arrays[-1]
     y = new(x, *x.shape)
-    launch("loss.cu", kernel, x.dtype, x.size, (*(plain(a, x) for a in arrays), y, x.shape[1]), blocks=x.shape[0])
+    _launch(kernel, x, *(plain(a, x) for a in arrays), y)
     return y
+
+
+def _launch(kernel, x, *arguments):
+    threads, blocks = team(*x.shape)
+    launch("loss.cu", kernel, x.dtype, x.size, (*arguments, *x.shape, threads), blocks=blocks)
 
 
 @in_float(reference)
@@ -46,10 +51,9 @@ def cross_entropy(x, target, weight, ignore_index, label_smoothing):
     """Logits (M, C) and classes (M,) -> the weighted loss of each row (M,), and log-softmax (M, C)."""
     if not x.size:
         return reference.cross_entropy(x, target, weight, ignore_index, label_smoothing)
-    logp, losses = log_softmax(x), new(x, x.shape[0])
-    launch("loss.cu", "row_losses", x.dtype, x.size,
-           (logp, plain(target).astype("int64"), plain(weight, x), losses, x.shape[1], ignore_index, label_smoothing),
-           blocks=x.shape[0])
+    logp, losses = new(x, *x.shape), new(x, x.shape[0])
+    _launch("cross_entropy", x, plain(x), plain(target.astype("int64", copy=False)), plain(weight, x), logp, losses,
+            ignore_index, label_smoothing)
     return losses, logp
 
 
@@ -57,7 +61,6 @@ def cross_entropy(x, target, weight, ignore_index, label_smoothing):
 def cross_entropy_backward(g, logp, target, weight, ignore_index, label_smoothing):
     """The gradient of the logits for the gradients g (M,) of the rows' losses: g * (softmax * sum(share) - share)."""
     gx = new(logp, *logp.shape)
-    launch("loss.cu", "cross_entropy_backward", logp.dtype, logp.size,
-           (plain(g, logp), plain(logp), plain(target).astype("int64"), plain(weight, logp), gx, logp.shape[1],
-            ignore_index, label_smoothing), blocks=logp.shape[0])
+    _launch("cross_entropy_backward", logp, plain(g, logp), plain(logp), plain(target.astype("int64", copy=False)),
+            plain(weight, logp), gx, ignore_index, label_smoothing)
     return gx

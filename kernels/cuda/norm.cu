@@ -9,8 +9,8 @@
 //                 c = 1  | part | part |           part  |         |         |    neighbouring addresses
 //
 //             Every part's sums are written to memory, and added up in their order by a second kernel: no atomics,
-//             the same bits always.  Rows (layer norm, groups) have a team of threads each, a warp or a block.  All sums and
-//             what is between loading and storing are in float64.
+//             the same bits always.  Rows (layer norm, groups) have a team of threads each, a warp or a block.  Sums
+//             and all that is between loading and storing are in float64.
 #include "common.cuh"
 
 // What a thread does of its block's work: the elements e = first, first + stride, ... < last of channel c.
@@ -53,22 +53,24 @@ __global__ void batch_parts(const T *x, double *means, double *squares, int C, i
   squares[(long long)w.c * parts + w.part] = square - sum * (sum / n);
 }
 
-// The parts joined: mean and variance of each channel, (C,), and both in float64, exact (2, C).  A block per channel.
+// The parts joined: mean and variance of each channel, (C,), and both in float64, exact (2, C).  A team per channel.
 template <typename T>
 __global__ void batch_statistics(const double *means, const double *squares, double *exact, T *mean, T *var, int C,
-                                 int count, int step, int parts) {
+                                 int count, int step, int parts, int team) {
   __shared__ double s[256];
-  long long c = blockIdx.x, row = c * parts;
+  int c = blockIdx.x * (256 / team) + threadIdx.x / team, lane = threadIdx.x % team;
+  if (c >= C) return;
+  long long row = (long long)c * parts;
   double sum = 0;
-  for (int p = threadIdx.x; p < parts; p += 256) sum += means[row + p] * min(step, count - p * step);
-  double m = block_sum(sum, s) / count;
+  for (int p = lane; p < parts; p += team) sum += means[row + p] * min(step, count - p * step);
+  double m = team_sum(sum, s, team) / count;
   sum = 0;
-  for (int p = threadIdx.x; p < parts; p += 256) {
+  for (int p = lane; p < parts; p += team) {
     double d = means[row + p] - m;
     sum += squares[row + p] + d * d * min(step, count - p * step);
   }
-  double v = block_sum(sum, s) / count;
-  if (threadIdx.x == 0) mean[c] = exact[c] = m, var[c] = exact[C + c] = v;
+  double v = team_sum(sum, s, team) / count;
+  if (lane == 0) mean[c] = exact[c] = m, var[c] = exact[C + c] = v;
 }
 
 // y = (x - mean) / std * weight + bias, + residual if given, and relu of that if wanted; by `exact` if given.
@@ -110,17 +112,19 @@ __global__ void channel_sums(const T *g, const T *y, const T *x, const T *mean, 
   sums[(long long)w.c * parts + w.part] = sum, products[(long long)w.c * parts + w.part] = product;
 }
 
-// The parts joined: gbias = sum g, gweight = sum g * xhat, and both in float64, exact (2, C).  A block per channel.
+// The parts joined: gbias = sum g, gweight = sum g * xhat, and both in float64, exact (2, C).  A team per channel.
 template <typename T>
 __global__ void channel_gradients(const double *sums, const double *products, const T *var, T *gweight, T *gbias,
-                                  double *exact, double eps, int C, int parts) {
+                                  double *exact, double eps, int C, int parts, int team) {
   __shared__ double s[256];
-  long long c = blockIdx.x, row = c * parts;
+  int c = blockIdx.x * (256 / team) + threadIdx.x / team, lane = threadIdx.x % team;
+  if (c >= C) return;
+  long long row = (long long)c * parts;
   double sum = 0, product = 0;
-  for (int p = threadIdx.x; p < parts; p += 256) sum += sums[row + p], product += products[row + p];
-  sum = block_sum(sum, s), product = block_sum(product, s);
+  for (int p = lane; p < parts; p += team) sum += sums[row + p], product += products[row + p];
+  sum = team_sum(sum, s, team), product = team_sum(product, s, team);
   if (var) product /= sqrt(var[c] + eps);
-  if (threadIdx.x == 0) gbias[c] = exact[c] = sum, gweight[c] = exact[C + c] = product;
+  if (lane == 0) gbias[c] = exact[c] = sum, gweight[c] = exact[C + c] = product;
 }
 
 // gx, from the sums of channel_gradients if the statistics follow x (its gradient is centred then); gresidual, if

@@ -5,7 +5,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..reference import norm as reference
-from .arrays import channels_last, dense, in_float, new, new_like, plain
+from .arrays import channels_last, dense, in_float, new, new_like, plain, team
 from .launch import launch
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
@@ -75,8 +75,9 @@ def _by_batch(x, weight, bias, residual, relu, eps):
     split, (mean, var) = _split_images(x, last, SUMS), (new(x, x.shape[1]), new(x, x.shape[1]))
     (means, squares), exact = new(x, 2, split.C, split.parts, dtype="float64"), new(x, 2, split.C, dtype="float64")
     launch(FILE, "batch_parts", x.dtype, x.size, (dense(x, last), means, squares, *split), blocks=split.blocks)
+    threads, blocks = team(split.C, split.parts)
     launch(FILE, "batch_statistics", x.dtype, x.size,
-           (means, squares, exact, mean, var, split.C, split.count, split.step, split.parts), blocks=split.C)
+           (means, squares, exact, mean, var, split.C, split.count, split.step, split.parts, threads), blocks=blocks)
     return _batch_norm(x, (exact, mean, var), weight, bias, residual, relu, eps), mean, var
 
 
@@ -99,8 +100,9 @@ def _channel_gradients(arrays, statistics, var, eps, split):
     gweight, gbias = new(x, split.C), new(x, split.C)
     launch(FILE, "channel_sums", x.dtype, x.size,
            (*arrays, *statistics[:2], sums, products, *statistics[2:], *split), blocks=split.blocks)
-    launch(FILE, "channel_gradients", x.dtype, x.size, (sums, products, var, gweight, gbias, exact, eps, split.C,
-                                                        split.parts), blocks=split.C)
+    threads, blocks = team(split.C, split.parts)
+    launch(FILE, "channel_gradients", x.dtype, x.size,
+           (sums, products, var, gweight, gbias, exact, eps, split.C, split.parts, threads), blocks=blocks)
     return gweight, gbias, exact
 
 
@@ -170,16 +172,10 @@ def batch_norm_relu_eval_backward(g, y, x, mean, var, weight, eps, residual):
 
 # ---------------------------------------------------------------------------------------- layer and group norm
 
-def team(D: int, M: int) -> tuple[int, int]:
-    """How many threads share a row of D elements, and the blocks of 256 for M rows."""
-    threads = 32 if D <= 1024 else 256
-    return threads, -(-M * threads // 256)
-
-
 def _rows(x, weight, bias, eps, M, R, G, last):
     """y, mean (M,), 1/std (M,) of M rows; R pixels share a weight, G rows make an image."""
     D, y, mean, rstd = x.size // M, new_like(x, last=last), new(x, M), new(x, M)
-    threads, blocks = team(D, M)
+    threads, blocks = team(M, D)
     launch(FILE, "row_norm", x.dtype, x.size,
            (dense(x, last), plain(weight, x), plain(bias, x), dense(y, last), mean, rstd, eps, M, D, R, G, last,
             threads), blocks=blocks)
@@ -188,7 +184,7 @@ def _rows(x, weight, bias, eps, M, R, G, last):
 
 def _rows_backward(g, x, mean, rstd, weight, M, R, G, last):
     D, gx = x.size // M, new_like(x, last=last)
-    threads, blocks = team(D, M)
+    threads, blocks = team(M, D)
     g, x, mean, rstd = dense(g, last, x), dense(x, last), plain(mean, x), plain(rstd, x)
     launch(FILE, "row_norm_backward", x.dtype, x.size,
            (g, x, mean, rstd, plain(weight, x), dense(gx, last), M, D, R, G, last, threads), blocks=blocks)
