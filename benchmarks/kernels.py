@@ -104,10 +104,10 @@ def memory_bound():
     yield Row("dropout", lambda: cpu.dropout(x, 0.5, 1), 0, 2 * n)
     p, g, m, v = (array(1 << 20) for _ in range(4))
     v = np.abs(v)
-    yield Row("sgd_update momentum 1M", lambda: cpu.sgd_update(p, g, m, 1e-9, 0.9, 0, 0, False, False, False), 0,
+    sgd, adam = (1e-9, 0.9, 0, 0), (1e-9, 0.9, 0.999, 1e-8, 0, 1)
+    yield Row("sgd_update momentum 1M", lambda: cpu.sgd_update([p], [g], [m], sgd, False, False, False), 0,
               5 * p.nbytes)
-    yield Row("adam_update 1M", lambda: cpu.adam_update(p, g, m, v, None, 1e-9, 0.9, 0.999, 1e-8, 0, 1, False, False),
-              0, 7 * p.nbytes)
+    yield Row("adam_update 1M", lambda: cpu.adam_update([p], [g], [m], [v], None, adam, False, False), 0, 7 * p.nbytes)
 
 
 def limits() -> list[Row]:

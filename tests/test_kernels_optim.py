@@ -38,8 +38,8 @@ def torchs(torch, optimizer, **options):
 def sgd(kernels, shape, dtype, momentum, dampening, decay, nesterov, maximize, layout=np.array):
     param, buf = layout(normal(shape, dtype)), layout(np.zeros(shape, dtype)) if momentum else None
     for step in range(STEPS):
-        kernels.sgd_update(param, gradient(step, shape, dtype), buf, LR, momentum, dampening, decay, nesterov, maximize,
-                           step == 0)
+        kernels.sgd_update([param], [gradient(step, shape, dtype)], buf if buf is None else [buf],
+                           (LR, momentum, dampening, decay), nesterov, maximize, step == 0)
     return param, buf
 
 
@@ -47,8 +47,8 @@ def adam(kernels, shape, dtype, decay, amsgrad, decoupled, maximize, layout=np.a
     param, (m, v, vmax) = layout(normal(shape, dtype)), (layout(np.zeros(shape, dtype)) for _ in range(3))
     vmax = vmax if amsgrad else None
     for step in range(STEPS):
-        kernels.adam_update(param, gradient(step, shape, dtype), m, v, vmax, LR, 0.8, 0.95, 1e-8, decay, step + 1,
-                            decoupled, maximize)
+        kernels.adam_update([param], [gradient(step, shape, dtype)], [m], [v], vmax if vmax is None else [vmax],
+                            (LR, 0.8, 0.95, 1e-8, decay, step + 1), decoupled, maximize)
     return param, m, v, vmax
 
 
@@ -56,8 +56,8 @@ def rmsprop(kernels, shape, dtype, decay, momentum, centered, maximize, layout=n
     param, (v, buf, gavg) = layout(normal(shape, dtype)), (layout(np.zeros(shape, dtype)) for _ in range(3))
     buf, gavg = buf if momentum else None, gavg if centered else None
     for step in range(STEPS):
-        kernels.rmsprop_update(param, gradient(step, shape, dtype), v, buf, gavg, LR, 0.9, 1e-8, decay, momentum,
-                               maximize)
+        kernels.rmsprop_update([param], [gradient(step, shape, dtype)], [v], buf if buf is None else [buf],
+                               gavg if gavg is None else [gavg], (LR, 0.9, 1e-8, decay, momentum), maximize)
     return param, v, buf, gavg
 
 

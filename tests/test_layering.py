@@ -17,6 +17,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "random": set(),
     "ops": {"autograd", "backend", "methods", "random"},
     "gradcheck": {"autograd", "backend"},
+    "cuda": {"autograd", "backend", "recompute"},
     "recompute": {"autograd", "backend", "random", "walk"},
     "cases": {"autograd", "backend", "gradcheck", "methods", "models", "nn"},
     "nn": {"autograd", "backend", "methods", "ops", "random"},

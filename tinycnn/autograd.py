@@ -21,6 +21,7 @@ from weakref import ref
 
 import numpy as np
 
+from .backend import is_writeable
 from .methods import FUNCTIONS, TensorMethods
 from .recording import (  # noqa: F401  (for all)
     HookHandle,
@@ -301,6 +302,6 @@ def _accumulate(arrived, create_graph, taken):
         elif create_graph:
             t.grad = g
         else:
-            owned = g._data.base is None and g._data.flags.writeable and id(g._data) not in taken
+            owned = g._data.base is None and is_writeable(g._data) and id(g._data) not in taken
             t.grad = Tensor(g._data if owned else g._data.copy())
             taken.add(id(t.grad._data))

@@ -25,6 +25,9 @@ Window, window, pair = _geometry.Window, _geometry.window, _geometry.pair
 
 # device -> the array library that lives on it
 DEVICES = {"cpu": "numpy", "cuda": "cupy", "cuda-emu": "cupy_on_cpu"}
+_capture = import_module("tinycnn.kernels.capture")
+Varying, each_run, copy_in = _capture.Varying, _capture.each_run, _capture.copy_in
+is_capturing, record = _capture.is_capturing, _capture.record
 _LIBRARIES = {library: device for device, library in DEVICES.items()}
 _SAMPLED = 32                                        # elements looked at by `fingerprint`
 
@@ -93,9 +96,14 @@ def module_of(device: str | None) -> ModuleType:
 
 
 def to_device(array: Any, device: str) -> Any:
-    """`array` on `device`: itself if it is there already, a copy otherwise."""
+    """`array` on `device`: itself if it is there already, a copy otherwise.
+
+    Raises RuntimeError in a capture: what is copied would be the same in every replay, or does not exist yet.
+    """
     if device_of(array) == device:
         return array
+    if is_capturing():
+        raise RuntimeError(f"an array of {device_of(array)} was copied to {device} while a graph is captured")
     library = module_of(device)
     return array.get() if device == "cpu" else library.asarray(array)
 
@@ -110,8 +118,30 @@ def fingerprint(array: Any) -> bytes | None:
 
     None for device arrays: reading them would make the host wait.
     """
-    if type(array) is not np.ndarray:
+    if not is_readable(array):
         return None
     if array.size <= _SAMPLED:
         return array.tobytes()
     return array.flat[::array.size // _SAMPLED].tobytes()
+def runtime(device: str) -> ModuleType:
+    """Graphs, memory and waiting on a device: tinycnn/kernels/cuda/graph.py or the emulator's.
+
+    Raises as module_of, and RuntimeError for "cpu", which has none of it.
+    """
+    module_of(device)
+    if device == "cpu":
+        raise RuntimeError("device 'cpu' runs what it is told at once and captures nothing: move the model and its "
+                           "inputs to 'cuda' first (.to('cuda')), or to 'cuda-emu' to try it without a GPU")
+    return _load({"cuda": "cuda.graph", "cuda-emu": "emulator.graph"}[device])
+
+
+def is_readable(array: Any) -> bool:
+    """Whether values can be looked at without waiting for a device."""
+    return type(array) is np.ndarray
+
+
+def is_writeable(array: Any) -> bool:
+    """Whether elements can be changed; arrays of a GPU always can."""
+    return getattr(array.flags, "writeable", True)
+
+

@@ -93,7 +93,7 @@ class TensorMethods:
     def __bool__(self) -> bool:
         if self._data.size != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous: use (x > 0).any() or .all()")
-        return bool(self._data.item())
+        return bool(self.item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(to_numpy(self._data), dtype=dtype, copy=copy)
@@ -113,11 +113,11 @@ class TensorMethods:
         """The only element, as a Python number.  Raises ValueError for any other size."""
         if self._data.size != 1:
             raise ValueError(f"item(): a tensor of shape {self.shape} has {self._data.size} elements, not one")
-        return self._data.item()
+        return to_numpy(self._data).item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self._data.tolist()
+        return to_numpy(self._data).tolist()
 
     def __repr__(self) -> str:
         text = np.array2string(to_numpy(self._data), separator=", ", prefix="Tensor(")

@@ -21,7 +21,7 @@ import numpy as np
 
 from . import random
 from .autograd import Node, Tensor, enable_grad, is_grad_enabled, moment, replaying
-from .backend import fingerprint
+from .backend import Varying, each_run, fingerprint
 from .walk import sweep
 
 
@@ -47,13 +47,13 @@ def checkpoint(function: Callable[..., Any], *args: Any, preserve_rng_state: boo
     """
     if not is_grad_enabled():
         return function(*args, **kwargs)
-    call = _Call(function, args, kwargs, random.get_rng_state() if preserve_rng_state else None)
+    call = _Call(function, args, kwargs, Varying(random.get_rng_state) if preserve_rng_state else None)
     outputs, made, inputs = call.run()
     if not made:
         return outputs
     hub = call.hub(made, inputs)
     replaced = {id(y): _output(i, y, hub) for i, y in enumerate(made)}
-    return _mapped(lambda t: replaced.get(id(t), t), outputs)
+    return mapped(lambda t: replaced.get(id(t), t), outputs)
 
 
 def checkpoint_sequential(functions: Sequence[Callable[[Any], Any]], segments: int, input: Any,
@@ -165,14 +165,14 @@ def _values(tensors):
 
 # ---------------------------------------------------------------------------------------- structures, random numbers
 
-def _mapped(f, value):
+def mapped(f, value):
     """`value` with f(tensor) in place of each tensor, in tuples, lists and dicts of any depth."""
     if isinstance(value, Tensor):
         return f(value)
     if isinstance(value, dict):
-        return {k: _mapped(f, v) for k, v in value.items()}
+        return {k: mapped(f, v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
-        parts = [_mapped(f, v) for v in value]
+        parts = [mapped(f, v) for v in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)      # named tuples
     return value
 
@@ -180,7 +180,7 @@ def _mapped(f, value):
 def _tensors(value):
     """The tensors in tuples, lists and dicts, each once."""
     found = {}
-    _mapped(lambda t: found.setdefault(id(t), t), value)
+    mapped(lambda t: found.setdefault(id(t), t), value)
     return list(found.values())
 
 
@@ -190,9 +190,9 @@ def _generator(state: Any) -> Iterator[None]:
     if state is None:
         yield
         return
-    now = random.get_rng_state()
-    random.set_rng_state(state)
+    now = Varying(random.get_rng_state)
+    each_run(lambda: random.set_rng_state(state.value))
     try:
         yield
     finally:
-        random.set_rng_state(now)
+        each_run(lambda: random.set_rng_state(now.value))

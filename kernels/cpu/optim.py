@@ -52,15 +52,17 @@ def _sgd(param, grad, buf, lr, momentum, fresh, weight_decay, nesterov, sign):
                 p[i] -= lr * _gradient(p[i], g[i], sign, weight_decay)
 
 
-def sgd_update(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
-    lines = _lines(param, grad, buf if momentum else None)
-    if lines is None:
-        return reference.sgd_update(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov, maximize, first)
-    if momentum and first:
-        buf[...] = 0
-    number = param.dtype.type
-    _sgd(*lines, number(lr), number(momentum), number(1 if first else 1 - dampening), number(weight_decay), nesterov,
-         number(-1 if maximize else 1))
+def sgd_update(params, grads, bufs, numbers, nesterov, maximize, first):
+    lr, momentum, dampening, weight_decay = numbers
+    for param, grad, buf in reference.rows(params, grads, bufs):
+        lines = _lines(param, grad, buf if momentum else None)
+        if lines is None:
+            reference.sgd_update([param], [grad], [buf], numbers, nesterov, maximize, first)
+            continue
+        if momentum and first:
+            buf[...] = 0
+        _sgd(*lines, *map(param.dtype.type, (lr, momentum, 1 if first else 1 - dampening, weight_decay)), nesterov,
+             param.dtype.type(-1 if maximize else 1))
 
 
 @parallel
@@ -81,14 +83,17 @@ def _adam(param, grad, mean, square, largest, step_size, root, new1, beta2, new2
             p[i] = shrink * p[i] - step_size * m[i] / (math.sqrt(v[i]) / root + eps)
 
 
-def adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, decoupled, maximize):
-    lines = _lines(param, grad, m, v, vmax)
-    if lines is None:
-        return reference.adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, decoupled,
-                                     maximize)
+def adam_update(params, grads, ms, vs, vmaxs, numbers, decoupled, maximize):
+    lr, beta1, beta2, eps, weight_decay, step = numbers
     coupled, shrink = (0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1)
-    _adam(*lines, *map(param.dtype.type, (lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, 1 - beta1,
-                                          beta2, 1 - beta2, eps, coupled, shrink, -1 if maximize else 1)))
+    for param, grad, m, v, vmax in reference.rows(params, grads, ms, vs, vmaxs):
+        lines = _lines(param, grad, m, v, vmax)
+        if lines is None:
+            reference.adam_update([param], [grad], [m], [v], vmax if vmax is None else [vmax], numbers, decoupled,
+                                  maximize)
+            continue
+        _adam(*lines, *map(param.dtype.type, (lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, 1 - beta1,
+                                              beta2, 1 - beta2, eps, coupled, shrink, -1 if maximize else 1)))
 
 
 @parallel
@@ -116,9 +121,12 @@ def _rmsprop(param, grad, square, buf, mean, lr, alpha, new, eps, weight_decay, 
             p[i] -= lr * d[i]
 
 
-def rmsprop_update(param, grad, v, buf, gavg, lr, alpha, eps, weight_decay, momentum, maximize):
-    lines = _lines(param, grad, v, buf if momentum else None, gavg)
-    if lines is None:
-        return reference.rmsprop_update(param, grad, v, buf, gavg, lr, alpha, eps, weight_decay, momentum, maximize)
-    _rmsprop(*lines, *map(param.dtype.type, (lr, alpha, 1 - alpha, eps, weight_decay, momentum,
-                                             -1 if maximize else 1)))
+def rmsprop_update(params, grads, vs, bufs, gavgs, numbers, maximize):
+    lr, alpha, eps, weight_decay, momentum = numbers
+    for param, grad, v, buf, gavg in reference.rows(params, grads, vs, bufs, gavgs):
+        lines = _lines(param, grad, v, buf if momentum else None, gavg)
+        if lines is None:
+            reference.rmsprop_update([param], [grad], [v], [buf], gavg if gavg is None else [gavg], numbers, maximize)
+            continue
+        _rmsprop(*lines, *map(param.dtype.type, (lr, alpha, 1 - alpha, eps, weight_decay, momentum,
+                                                 -1 if maximize else 1)))

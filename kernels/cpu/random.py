@@ -48,6 +48,6 @@ def dropout(x, p, seed):
     rows = rows.reshape(N, -1, x.shape[1]) if by_pixel else rows.reshape(N, 1, -1)   # (N, P, C)
     y = np.empty_like(rows)
     threshold = math.ceil(p * 2 ** 24)                                               # u >= p, with u = bits / 2^24
-    _dropout(rows, np.uint64(seed & MASK), np.uint64(threshold), x.dtype.type(1 / (1 - p)),
+    _dropout(rows, np.uint64(int(seed) & MASK), np.uint64(threshold), x.dtype.type(1 / (1 - p)),
              max(1, BLOCK // rows.shape[2]), y)
     return np.moveaxis(y.reshape(last.shape), -1, 1) if by_pixel else y.reshape(x.shape)

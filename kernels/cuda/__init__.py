@@ -6,11 +6,12 @@
 
 dtypes other than float32 and float64 are served by the reference, whose array code runs on CuPy as it is.
 """
-from . import conv, elementwise, loss, norm, pool
+from . import conv, elementwise, loss, norm, optim, pool
 from .conv import *
 from .elementwise import *
 from .loss import *
 from .norm import *
+from .optim import *
 from .pool import *
 
-__all__ = [*conv.__all__, *pool.__all__, *norm.__all__, *loss.__all__, *elementwise.__all__]
+__all__ = [*conv.__all__, *pool.__all__, *norm.__all__, *loss.__all__, *elementwise.__all__, *optim.__all__]

@@ -1,11 +1,11 @@
-"""Activations, erf, dropout and optimizer updates on the GPU: see elementwise.cu."""
+"""Activations and erf on the GPU: see elementwise.cu."""
 from __future__ import annotations
 
-from ..reference import activation, math, optim, random
-from .arrays import channels_last, dense, in_float, new, new_like, plain
+from ..reference import activation, math
+from .arrays import channels_last, dense, in_float, new_like
 from .launch import launch
 
-__all__ = ["relu", "relu_backward", "erf", "dropout", "sgd_update", "adam_update", "rmsprop_update"]
+__all__ = ["relu", "relu_backward", "erf"]
 FILE = "elementwise.cu"
 
 
@@ -36,45 +36,3 @@ def relu_backward(g, y):
 def erf(x):
     """2/sqrt(pi) * the integral of exp(-t^2) from 0 to x, elementwise.  Abramowitz & Stegun 7.1.1."""
     return _map("erf_of", x)
-
-
-@in_float(random)
-def dropout(x, p, seed):
-    """Zero each element with probability p and divide the others by 1 - p.  Linear in x for a given seed."""
-    if p in (0, 1):
-        return random.dropout(x, p, seed)
-    y = new(x, *x.shape)
-    launch(FILE, "dropout", x.dtype, x.size, (plain(x), y, seed & random.MASK, p, 1 / (1 - p), x.size))
-    return y
-
-
-def _in_place(kernel, param, arrays, scalars):
-    """Run an update on plain memory; what it wrote goes back into arrays that are not plain."""
-    given = [param, *arrays]
-    own = [plain(a) for a in given]
-    launch(FILE, kernel, param.dtype, param.size, (*own, *scalars, param.size))
-    for a, b in zip(given, own):
-        if a is not None and a is not b:
-            a[...] = b
-
-
-@in_float(optim)
-def sgd_update(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
-    """Stochastic gradient descent; buf is the velocity (None without momentum), `first` says it is still empty."""
-    _in_place("sgd", param, (grad.astype(param.dtype, copy=False), buf),
-              (lr, momentum, dampening, weight_decay, nesterov, maximize, first))
-
-
-@in_float(optim)
-def adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, decoupled, maximize):
-    """Adam, AdamW (decoupled: Loshchilov & Hutter 2019) and AMSGrad (vmax given: Reddi et al. 2018)."""
-    _in_place("adam", param, (grad.astype(param.dtype, copy=False), m, v, vmax),
-              (lr, beta1, beta2, eps, weight_decay, lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, decoupled,
-               maximize))
-
-
-@in_float(optim)
-def rmsprop_update(param, grad, v, buf, gavg, lr, alpha, eps, weight_decay, momentum, maximize):
-    """RMSprop, centred if gavg (the running mean of g) is given, with momentum if buf is."""
-    _in_place("rmsprop", param, (grad.astype(param.dtype, copy=False), v, buf, gavg),
-              (lr, alpha, eps, weight_decay, momentum, maximize))

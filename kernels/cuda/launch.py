@@ -43,7 +43,7 @@ def declared(file: str) -> dict[str, tuple[Parameter, ...]]:
 def _parameter(file, kernel, text):
     words = text.replace("*", " * ").replace("const", " ").replace("__restrict__", " ").split()
     kind = " ".join(words[:-1]).replace(" *", "*")
-    if kind.removesuffix("*") not in (*SCALARS, "T", "Window"):
+    if kind.rstrip("*") not in (*SCALARS, "T", "Window"):
         raise ValueError(f"{file}: {kernel}: the type of {text.strip()!r} is not one a launch can pass")
     return Parameter(kind, words[-1])
 

@@ -107,7 +107,8 @@ def _announced(match):
 class Kernel:
     """One kernel of a library: called with grid, block and arguments, all of which are checked."""
 
-    _POINTERS = {"f": "f", "d": "d", "i": "i", "q": "ql", "B": "B?", "b": "b"}
+    _POINTERS = {"f": "f", "d": "d", "i": "i", "q": "ql", "B": "B?", "b": "b", "Q": "QL",
+                 "?": "QL"}                          # ?: an array of addresses
 
     def __init__(self, lib: ctypes.CDLL, index: int, name: str):
         self.name, self._launch = name, getattr(lib, f"emu_launch_{index}")

@@ -8,91 +8,73 @@
 
 It is stricter than CuPy: arrays of host and device do not mix, and reading a value (float(x), x.get()) is counted, for
 on a GPU it makes the host wait.  Modules named `cupy_on_cpu` hold it, as `cupy` holds CuPy's.
+
+While a stream is captured (graph.py), what the device is told goes onto a tape: new arrays hold NaN, arrays there are
+already keep their values, and reading one is an error.
 """
 from __future__ import annotations
 
-import ctypes
-import mmap
 import sys
-import weakref
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import build
+from .memory import (
+    allocate, check_addresses, copying, counts, do, guarded, launched, poison, stream, wait,
+)
 
 NAME = "cupy_on_cpu"
-counts: Counter[str] = Counter()                     # launches, allocations, bytes, syncs, copies to the device
-launched: Counter[str] = Counter()                   # by kernel
-_PAGE, _GUARD = mmap.PAGESIZE, 1 << 20
-
-
-# ---------------------------------------------------------------------------------------- memory
-
-def _libc():
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    return libc
-
-
-class _Block:
-    """Memory between addresses nobody may touch, the first of them up to 15 bytes behind its end.
-
-        guard (1 MiB) | slack  the array | guard (1 MiB)
-    """
-
-    def __init__(self, nbytes: int):
-        libc, used = _libc(), -(-nbytes // 16) * 16
-        pages = -(-used // _PAGE) * _PAGE
-        size = pages + 2 * _GUARD
-        base = libc.mmap(None, size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
-        if base is None or base + 1 == 1 << 64 or libc.mprotect(base + _GUARD, pages, mmap.PROT_READ | mmap.PROT_WRITE):
-            raise MemoryError(f"no memory for an array of {nbytes:,} bytes on the emulated device")
-        self.buffer = (ctypes.c_ubyte * nbytes).from_address(base + _GUARD + pages - used)
-        weakref.finalize(self.buffer, libc.munmap, base, size)
-
-
-def _allocate(shape, dtype):
-    array = np.empty(0, dtype)
-    nbytes = int(np.prod(shape, dtype=np.int64)) * array.itemsize
-    counts["allocations"] += 1
-    counts["bytes"] += nbytes
-    return np.frombuffer(_Block(nbytes).buffer, dtype).reshape(shape) if nbytes else np.empty(shape, dtype)
-
-
-def _guarded(array):
-    """A copy of the array in guarded memory, in the same order of axes."""
-    axes = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
-    out = _allocate(tuple(array.shape[i] for i in axes), array.dtype)
-    out = out.transpose(np.argsort(axes)) if axes else out
-    out[...] = array
-    return out
+# functions that change an array and return nothing, and such whose result's shape depends on values: a GPU waits
+_IN_PLACE = {"fill", "put", "at", "copyto", "place", "putmask", "put_along_axis"}
+_READING = {"nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress", "array_equal", "allclose"}
 
 
 # ---------------------------------------------------------------------------------------- arrays
+
+class Flags(NamedTuple):
+    """What CuPy says of an array's memory: no more, and nothing of writeable."""
+
+    c_contiguous: bool
+    f_contiguous: bool
+    owndata: bool
+
 
 class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array on the device.  What NumPy's functions and methods do to it happens there."""
 
     __module__ = NAME
-    __slots__ = ("_host", "__weakref__")
+    __slots__ = ("_host", "_view", "__weakref__")
     __array_priority__ = 1000
 
-    def __init__(self, host: np.ndarray):
-        self._host = host
+    def __init__(self, host: np.ndarray, view: bool = False):
+        self._host, self._view = host, view
+
+    @property
+    def base(self) -> ndarray | None:
+        """Not None for a view of another array."""
+        return self if self._view else None
+
+    @property
+    def flags(self) -> Flags:
+        """How the memory lies."""
+        return Flags(self._host.flags.c_contiguous, self._host.flags.f_contiguous, not self._view)
+
+    @property
+    def data(self) -> SimpleNamespace:
+        """`ptr`, the address on the device."""
+        return SimpleNamespace(ptr=self._host.ctypes.data)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):                    # NumPy would look into the host's memory by __array_interface__
             raise AttributeError(name)
         found = getattr(self._host, name)
-        return _lifted(found) if callable(found) else _wrapped(found)
+        if callable(found):
+            return _lifted(found)
+        return _result(lambda: getattr(self._host, name), [self._host]) if isinstance(found, np.ndarray) else found
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         return _lifted(getattr(ufunc, method))(*inputs, **options)
@@ -104,11 +86,16 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         raise TypeError("an array on the device does not become a NumPy array by itself: use .get(), or Tensor.numpy()")
 
     def __getitem__(self, index: Any) -> Any:
-        return _wrapped(self._host[_index(index)])
+        where = _index(index)
+        parts = where if type(where) is tuple else (where,)
+        if any(isinstance(i, np.ndarray) and i.dtype.kind == "b" for i in parts):
+            wait("an index of booleans")            # how many are true?
+        return _result(lambda: self._host[where], [self._host])
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        where, inside = _index(index), _inside(value)
         counts["launches"] += 1
-        self._host[_index(index)] = _inside(value)
+        do(lambda: self._host.__setitem__(where, inside))
 
     def __len__(self) -> int:
         return len(self._host)
@@ -118,13 +105,20 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def get(self) -> np.ndarray:
         """A copy on the host."""
-        counts["syncs"] += 1
+        wait("get()")
         return self._host.copy(order="K")
 
     def item(self, *index: Any) -> Any:
         """One element as a Python number."""
-        counts["syncs"] += 1
+        wait("item()")
         return self._host.item(*index)
+
+    def set(self, values: np.ndarray, stream: Any = None) -> None:
+        """Copy the host's values in, without waiting."""
+        if values.shape != self.shape or values.dtype != self.dtype:
+            raise ValueError(f"set: {values.dtype} of shape {values.shape} into {self.dtype} of shape {self.shape}")
+        copying()
+        self._host[...] = values
 
     def __float__(self) -> float:
         return float(self.item())
@@ -147,7 +141,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
     def __deepcopy__(self, memo: Any) -> ndarray:
-        return ndarray(_guarded(self._host))
+        return ndarray(guarded(self._host))
 
 
 def _inside(value):
@@ -167,37 +161,69 @@ def _inside(value):
 def _index(index):
     """An index, in which CuPy takes arrays of the host: each is a copy to the device."""
     if isinstance(index, np.ndarray):
-        counts["copies"] += 1
+        copying()
         return index
     return tuple(map(_index, index)) if type(index) is tuple else _inside(index)
 
 
-def _wrapped(value):
-    """The device's side of a result: views share memory, new arrays are put into guarded memory."""
-    if isinstance(value, np.ndarray):
-        return ndarray(value if value.base is not None else _guarded(value))
-    if isinstance(value, np.generic):
-        return ndarray(np.asarray(value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(*map(_wrapped, value)) if hasattr(value, "_fields") else type(value)(map(_wrapped, value))
-    return value
-
-
 def _lifted(function):
+    """A function of the host's arrays, or a method of one, as one that the device runs."""
+    name = getattr(function, "__name__", "")
+
     def on_the_device(*args, **options):
-        counts["launches"] += 1
+        if name in _READING or name == "where" and len(args) == 1:
+            wait(f"{name}()")
         out = options.get("out")
-        result = function(*map(_inside, args), **{k: _inside(v) for k, v in options.items()})
-        return (out[0] if isinstance(out, tuple) else out) if out is not None else _wrapped(result)
+        args, options = [_inside(a) for a in args], {k: _inside(v) for k, v in options.items()}
+        if out is None and name not in _IN_PLACE:
+            return _result(lambda: function(*args, **options), [getattr(function, "__self__", None), args])
+        counts["launches"] += 1
+        do(lambda: function(*args, **options))
+        return out[0] if isinstance(out, tuple) else out
     return on_the_device
+
+
+def _result(compute, inputs):
+    """What compute() returns, on the device: views share memory, new arrays are put into guarded memory.
+
+    In a capture it is computed as well, but for the shapes only.
+    """
+    value = compute()
+    parts, kind = (value, type(value)) if isinstance(value, (tuple, list)) else ((value,), None)
+    arrays, made = [], False
+    for part in parts:
+        if isinstance(part, (np.ndarray, np.generic)):
+            view = _shares(part, inputs)
+            made |= not view
+            part = ndarray(part if view else guarded(np.asarray(part)), view)
+        arrays.append(part)
+    if made:
+        counts["launches"] += 1
+        if stream.tape is not None:
+            stream.tape.append(lambda: _rewrite(arrays, compute(), kind))
+    return arrays[0] if kind is None else kind(*arrays) if hasattr(value, "_fields") else kind(arrays)
+
+
+def _shares(array, inputs):
+    """Whether an array lies in the memory of one of those that were handed over."""
+    if isinstance(inputs, (list, tuple)):
+        return any(_shares(array, i) for i in inputs)
+    return isinstance(inputs, np.ndarray) and np.may_share_memory(array, inputs)
+
+
+def _rewrite(arrays, value, kind):
+    """In a replay: what is computed now goes where it went before."""
+    for array, part in zip(arrays, (value,) if kind is None else value):
+        if isinstance(array, ndarray) and not array._view:
+            array._host[...] = part
 
 
 # ---------------------------------------------------------------------------------------- the module
 
 def empty(shape: Any, dtype: Any = float) -> ndarray:
     """Memory that is still NaN (the largest third of integers): what is read before it was written shows."""
-    host = _allocate(shape if isinstance(shape, tuple) else (shape,), np.dtype(dtype))
-    host.fill(np.nan if host.dtype.kind == "f" else np.iinfo(host.dtype).max // 3 if host.dtype.kind in "iu" else 0)
+    host = allocate(shape if isinstance(shape, tuple) else (shape,), np.dtype(dtype))
+    host.fill(poison(host.dtype, np.iinfo(host.dtype).max // 3 if host.dtype.kind in "iu" else 0))
     return ndarray(host)
 
 
@@ -205,15 +231,11 @@ def asarray(array: Any, dtype: Any = None, order: Any = None) -> ndarray:
     """An array of the host, copied to the device; one of the device as it is."""
     if isinstance(array, ndarray):
         return array if dtype in (None, array.dtype) else array.astype(dtype)
-    counts["copies"] += 1
-    return ndarray(_guarded(np.asarray(array, dtype, order=order)))
-
-
-def _create(function):
-    def on_the_device(*args, **options):
-        counts["launches"] += 1
-        return _wrapped(function(*map(_inside, args), **{k: _inside(v) for k, v in options.items()}))
-    return on_the_device
+    host = np.asarray(array, dtype, order=order)
+    if not host.ndim:                                # CuPy hands it to a kernel as an argument
+        return _result(lambda: np.array(host), [])
+    copying()
+    return ndarray(guarded(host))
 
 
 @contextmanager
@@ -255,6 +277,7 @@ def install() -> ModuleType:
         module = ModuleType(NAME, __doc__)
         module.ndarray, module.empty = ndarray, empty
         module.asarray = module.array = asarray
+        module.cuda = SimpleNamespace(get_current_stream=lambda: None)
         module.__getattr__ = _attribute
         sys.modules[NAME] = module
     return sys.modules[NAME]
@@ -269,10 +292,13 @@ def functions(path: Any, expressions: dict[str, str]) -> dict[str, Any]:
 
 
 def _runner(kernel):
+    tables = [i for i, (_, kind, _) in enumerate(kernel.parameters) if kind == "?"]
+
     def run(grid, block, values):
         counts["launches"] += 1
         launched[kernel.name] += 1
-        kernel(grid, block, tuple(_contiguous(kernel.name, v) for v in values))
+        hosts = tuple(_contiguous(kernel.name, v) for v in values)
+        do(lambda: [*(check_addresses(kernel.name, hosts[i]) for i in tables), kernel(grid, block, hosts)])
     return run
 
 

@@ -1,16 +1,34 @@
-"""Optimizer updates, in place: param and its state are written over.  Formulas and their order: PyTorch's.
+"""Optimizer updates, in place: parameters and their states are written over.  Formulas and their order: PyTorch's.
 
     sgd       v = momentum*v + (1 - dampening)*g;  param -= lr * v                     Sutskever et al. 2013
     adam      m, v = running means of g and g^2;  param -= lr * m^ / (sqrt(v^) + eps)  Kingma & Ba 2015, algorithm 1
     rmsprop   v = running mean of g^2;  param -= lr * g / (sqrt(v) + eps)              Hinton, lecture 6e
+
+Every argument in the plural is a list with an array for each parameter, all of one dtype and on one device, or None.
+`numbers` are those that may change from step to step: a tuple, or a Varying of one (kernels/capture.py).
 """
+from itertools import repeat
+
 from ._xp import array_module
 
 __all__ = ["sgd_update", "adam_update", "rmsprop_update"]
 
 
-def sgd_update(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
-    """Stochastic gradient descent; buf is the velocity (None without momentum), `first` says it is still empty."""
+def rows(*lists):
+    """The arrays that belong to one parameter, for each; None for what is not kept."""
+    return zip(*(repeat(None) if arrays is None else arrays for arrays in lists))
+
+
+def sgd_update(params, grads, bufs, numbers, nesterov, maximize, first):
+    """Stochastic gradient descent; bufs are the velocities (None without momentum), `first`: they are still empty.
+
+    numbers   (lr, momentum, dampening, weight_decay)
+    """
+    for param, grad, buf in rows(params, grads, bufs):
+        _sgd(param, grad, buf, *numbers, nesterov, maximize, first)
+
+
+def _sgd(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
     g = -grad if maximize else grad
     if weight_decay:
         g = g + weight_decay * param
@@ -24,8 +42,16 @@ def sgd_update(param, grad, buf, lr, momentum, dampening, weight_decay, nesterov
     param -= lr * g
 
 
-def adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, decoupled, maximize):
-    """Adam, AdamW (decoupled: Loshchilov & Hutter 2019) and AMSGrad (vmax given: Reddi et al. 2018)."""
+def adam_update(params, grads, ms, vs, vmaxs, numbers, decoupled, maximize):
+    """Adam, AdamW (decoupled: Loshchilov & Hutter 2019) and AMSGrad (vmaxs given: Reddi et al. 2018).
+
+    numbers   (lr, beta1, beta2, eps, weight_decay, step), step counted from 1
+    """
+    for param, grad, m, v, vmax in rows(params, grads, ms, vs, vmaxs):
+        _adam(param, grad, m, v, vmax, *numbers, decoupled, maximize)
+
+
+def _adam(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, step, decoupled, maximize):
     xp = array_module(param)
     g = -grad if maximize else grad
     if weight_decay and decoupled:
@@ -43,8 +69,16 @@ def adam_update(param, grad, m, v, vmax, lr, beta1, beta2, eps, weight_decay, st
     param -= step_size * m / (xp.sqrt(largest) / root + eps)
 
 
-def rmsprop_update(param, grad, v, buf, gavg, lr, alpha, eps, weight_decay, momentum, maximize):
-    """RMSprop, centred if gavg (the running mean of g) is given, with momentum if buf is."""
+def rmsprop_update(params, grads, vs, bufs, gavgs, numbers, maximize):
+    """RMSprop, centred if gavgs (the running means of g) are given, with momentum if bufs are.
+
+    numbers   (lr, alpha, eps, weight_decay, momentum)
+    """
+    for param, grad, v, buf, gavg in rows(params, grads, vs, bufs, gavgs):
+        _rmsprop(param, grad, v, buf, gavg, *numbers, maximize)
+
+
+def _rmsprop(param, grad, v, buf, gavg, lr, alpha, eps, weight_decay, momentum, maximize):
     xp = array_module(param)
     g = -grad if maximize else grad
     if weight_decay:

@@ -16,7 +16,7 @@ def uniform(xp, seed, shape):
     n = 1
     for size in shape:
         n *= size
-    z = xp.arange(n, dtype="uint64") * xp.uint64(GOLDEN) + xp.uint64(seed & MASK)
+    z = xp.arange(n, dtype="uint64") * xp.uint64(GOLDEN) + xp.uint64(int(seed) & MASK)
     z = (z ^ (z >> xp.uint64(30))) * xp.uint64(MIX1)
     z = (z ^ (z >> xp.uint64(27))) * xp.uint64(MIX2)
     z = z ^ (z >> xp.uint64(31))
@@ -24,7 +24,10 @@ def uniform(xp, seed, shape):
 
 
 def dropout(x, p, seed):
-    """Zero each element with probability p and divide the others by 1 - p.  Linear in x for a given seed."""
+    """Zero each element with probability p and divide the others by 1 - p.  Linear in x for a given seed.
+
+    seed   an integer, or a Varying of one (kernels/capture.py)
+    """
     if p == 0:
         return x.copy()
     xp = array_module(x)

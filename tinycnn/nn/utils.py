@@ -37,7 +37,7 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
 def _norm(x, p):
     """The p-norm of all elements; not linalg.norm, whose bits depend on the number of BLAS threads."""
     if p == inf:
-        return abs(x).max(initial=0)
+        return abs(x).max() if x.size else x.sum()
     return (x * x).sum() ** 0.5 if p == 2 else (abs(x) ** p).sum() ** (1 / p)
 
 

@@ -1,12 +1,13 @@
 """Dropout.  The mask is a function of a seed, drawn anew for each call from tinycnn.random, so nothing is stored for
-backward; `inplace` is accepted as everywhere (see activation.py): the result is returned, the input keeps its values.
+backward; a captured graph (tinycnn/cuda.py) draws one for each run.  `inplace` is accepted as everywhere (see
+activation.py): the result is returned, the input keeps its values.
 """
 from __future__ import annotations
 
 from math import sqrt
 
 from ..autograd import Tensor, op
-from ..backend import array_module, kernels
+from ..backend import Varying, array_module, kernels
 from ..methods import function
 from ..random import draw, next_seed
 from .activation import leaky_relu, scaled_outside
@@ -28,7 +29,7 @@ def dropout(input, p=0.5, training=True, inplace=False):
     Raises ValueError if p is not in 0..1.  As torch.nn.functional.dropout.  Srivastava et al. (2014), section 4.
     """
     input = _checked("dropout", input, p)
-    return drop(input, p, next_seed()) if training and p else input
+    return drop(input, p, Varying(next_seed)) if training and p else input
 
 
 @function
@@ -62,7 +63,7 @@ def _drop_channels(name, input, p, training, ndims, unbatched):
     if not training or not p:
         return input
     lead = 1 if input.ndim in unbatched else 2
-    return mul(input, drop(_ones(input, lead), p, next_seed()))
+    return mul(input, drop(_ones(input, lead), p, Varying(next_seed)))
 
 
 @function
@@ -75,7 +76,7 @@ def stochastic_depth(input, p, mode, training=True):
     input = _checked("stochastic_depth", input, p)
     if mode not in ("batch", "row"):
         raise ValueError(f'stochastic_depth: mode must be "batch" or "row", got {mode!r}')
-    return mul(input, drop(_ones(input, mode == "row"), p, next_seed())) if training and p else input
+    return mul(input, drop(_ones(input, mode == "row"), p, Varying(next_seed))) if training and p else input
 
 
 def _ones(x, lead):
@@ -120,7 +121,7 @@ def _drop_to_bound(input, p, lead):
     if p == 1:
         return mul(input, 0.0)
     bound = 1.7580993408473766                       # selu(x) > -bound: its scale times its alpha
-    kept = drop(_ones(input, lead), p, next_seed()).data > 0
+    kept = drop(_ones(input, lead), p, Varying(next_seed)).data > 0
     a = 1 / sqrt((bound * bound * p + 1) * (1 - p))
     noise = kept.astype(input.dtype)
     return add(mul(input, Tensor(noise * a)), Tensor((noise - 1 + p) * (bound * a)))
@@ -176,4 +177,5 @@ def _places(xp, x, dim):
 
 def _uniform(x, low, high):
     """Numbers in low..high of x's shape, dtype and kind of array."""
-    return array_module(x.data).asarray(draw("uniform", low, high, x.shape), dtype=x.dtype)
+    numbers = Varying(lambda: draw("uniform", low, high, x.shape))
+    return numbers.on(x.data, x.dtype, x.shape)

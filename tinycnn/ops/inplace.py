@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import random
 from ..autograd import Tensor, is_grad_enabled, op
-from ..backend import array_module, module_of, to_device, to_numpy
+from ..backend import array_module, is_writeable, module_of, to_device, to_numpy
 from ..methods import function
 from .basic import add, div, mul, sub, to_dtype
 
@@ -29,7 +29,7 @@ def _write(name, input, compute, *others):
         raise RuntimeError(f"{name}: a tensor that requires grad cannot be changed in place while a graph is recorded: "
                            "wrap it in `with no_grad():`, or make a new tensor instead")
     x = input.data
-    if not x.flags.writeable:
+    if not is_writeable(x):
         raise ValueError(f"{name}: the tensor's array is read-only (an expanded or shared view): use clone() first")
     value = compute(x)
     shape = getattr(value, "shape", ())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from warnings import warn
 
 from ..autograd import Tensor, is_grad_enabled, op, through
-from ..backend import array_module, device_of, kernels, to_device
+from ..backend import array_module, device_of, is_readable, kernels, to_device
 from ..methods import function
 from .activation import logsigmoid, scaled_outside
 from .arguments import as_tensor, check_dtypes
@@ -72,7 +72,8 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     label_smoothing   0..1: how much of each target is spread evenly over the classes (Szegedy et al. 2016, section 7)
 
     Raises TypeError for labels that are not integers, IndexError for one out of range (naming the row), ValueError for
-    shapes or options that do not fit.  As torch.nn.functional.cross_entropy.
+    shapes or options that do not fit.  Labels on a GPU are not looked at, for the host would have to wait for them: one
+    out of range makes its loss nan.  As torch.nn.functional.cross_entropy.
     """
     input, target, weight = map(as_tensor, (input, target, weight))
     _check_classes("cross_entropy", input, weight)
@@ -105,8 +106,9 @@ def _labelled(name, input, target, weight, ignore_index, reduction, losses_of):
     losses = losses_of(reshape(rows, (labels.numel(), C)), labels)
     divisor = None
     if reduction == "mean":
-        kept = labels.data[labels.data != ignore_index]
-        divisor = Tensor(input.data.dtype.type(kept.size) if weight is None else weight.data[kept].sum())
+        kept = labels.data != ignore_index
+        counted = kept if weight is None else weight.data[labels.data * kept] * kept
+        divisor = Tensor(counted.sum(dtype=input.dtype))
     return _reduced(name, reshape(losses, target.shape), reduction, divisor)
 
 
@@ -141,6 +143,8 @@ def _check_labels(name, input, target, ignore_index):
         hint = ": use target.squeeze(1)" if target.shape == (*wanted[:1], 1, *wanted[1:]) else ""
         raise ValueError(f"{name}: target has shape {target.shape}, input {input.shape} needs {wanted}, one label for "
                          f"each prediction{hint}")
+    if not is_readable(target.data):
+        return
     labels, C = target.data.reshape(-1), input.shape[min(1, input.ndim - 1)]
     wrong = ((labels < 0) | (labels >= C)) & (labels != ignore_index)
     if wrong.any():

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable
 
-from ..backend import kernels
+from ..backend import Varying, kernels
 from .optimizer import Optimizer, zeros_like
 
 
@@ -33,16 +33,24 @@ class Adam(Optimizer):
             raise ValueError(f"{self._name}: betas must be two numbers, each at least 0 and below 1, got "
                              f"{group['betas']!r}")
 
-    def _update(self, param, grad, state, group):
-        if "step" not in state:
-            state.update(step=0, exp_avg=zeros_like(param), exp_avg_sq=zeros_like(param))
-        if group["amsgrad"] and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = zeros_like(param)
-        state["step"] += 1
-        largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
-        kernels(param).adam_update(param, grad, state["exp_avg"], state["exp_avg_sq"], largest, group["lr"],
-                                   *group["betas"], group["eps"], group["weight_decay"], state["step"],
-                                   group["decoupled_weight_decay"], group["maximize"])
+    def _phase(self, state):
+        return state.get("step", 0)
+
+    def _update(self, params, grads, states, group):
+        for param, state in zip(params, states):
+            if "step" not in state:
+                state.update(step=0, exp_avg=zeros_like(param), exp_avg_sq=zeros_like(param))
+            if group["amsgrad"] and "max_exp_avg_sq" not in state:
+                state["max_exp_avg_sq"] = zeros_like(param)
+
+        def numbers():
+            for state in states:
+                state["step"] += 1
+            return group["lr"], *group["betas"], group["eps"], group["weight_decay"], states[0]["step"]
+        kernels(params[0]).adam_update(
+            params, grads, [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states],
+            [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else None, Varying(numbers),
+            group["decoupled_weight_decay"], group["maximize"])
 
 
 class AdamW(Adam):

@@ -3,7 +3,9 @@
     optimizer.param_groups    [{"params": [Tensor, ...], "lr": 0.1, ...}, ...]
     optimizer.state           parameter -> {"momentum_buffer": array, ...}: arrays and plain numbers
 
-A subclass says in `_update` what one step does to one parameter; the arithmetic is a kernel's.
+A subclass says in `_update` what one step does to several parameters; the arithmetic is a kernel's, which gets all of
+a group's at once.  What changes from step to step reaches it as Varying numbers (kernels/capture.py), so that a step
+that was captured as a graph (tinycnn/cuda.py) goes on counting and follows a schedule.
 """
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from collections import defaultdict
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from ..autograd import Tensor, as_array, enable_grad
-from ..backend import array_module, to_device
+from ..backend import array_module, each_run, is_capturing, is_writeable, to_device
 
 
 class Optimizer:
@@ -107,26 +109,43 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step(p, group)
-        self._steps += 1
+            for params in self._alike(group):
+                self._step(params, group)
+        each_run(self._count)
         return loss
 
-    def _step(self, p, group):
-        """One parameter: kernels want C-contiguous arrays of one dtype."""
-        xp, array = array_module(p.data), p.data
-        if not array.flags.writeable:
-            raise ValueError(f"{self._name}: a parameter of shape {p.shape} is a read-only array: use clone() first")
-        param = xp.ascontiguousarray(array).reshape(array.shape)          # NumPy makes (1,) of ()
-        grad = xp.ascontiguousarray(p.grad.data, array.dtype).reshape(array.shape)
-        self._update(param, grad, self.state[p], group)
-        if param is not array and not xp.shares_memory(param, array):
-            array[...] = param
-        p._version += 1
+    def _count(self):
+        self._steps += 1
 
-    def _update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        raise NotImplementedError(f"{self._name} does not define _update(param, grad, state, group)")
+    def _alike(self, group):
+        """The parameters that have a gradient, in lists of those that one call of a kernel can update."""
+        alike = defaultdict(list)
+        for p in group["params"]:
+            if p.grad is not None:
+                alike[p.device, p.dtype, self._phase(self.state[p])].append(p)
+        return alike.values()
+
+    def _phase(self, state: dict[str, Any]) -> Any:
+        """What parameters must have in common, beside device and dtype, to be updated by one call."""
+        return None
+
+    def _step(self, params, group):
+        """Kernels want C-contiguous arrays of one dtype."""
+        arrays = [p.data for p in params]
+        for array in arrays:
+            if not is_writeable(array):
+                raise ValueError(f"{self._name}: a parameter of shape {array.shape} is a read-only array: use clone() "
+                                 "first")
+        plain = [_plain(a, a.dtype) for a in arrays]
+        grads = [_plain(p.grad.data, p.dtype) for p in params]
+        self._update(plain, grads, [self.state[p] for p in params], group)
+        for array, own in zip(arrays, plain):
+            if own is not array and not array_module(array).shares_memory(own, array):
+                array[...] = own
+        each_run(lambda: _changed(params))
+
+    def _update(self, params: list[Any], grads: list[Any], states: list[dict], group: dict[str, Any]) -> None:
+        raise NotImplementedError(f"{self._name} does not define _update(params, grads, states, group)")
 
     # ------------------------------------------------------------------------------------ saving and loading
 
@@ -177,6 +196,22 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
+def _plain(array, dtype):
+    """The array in C order and that dtype."""
+    return array_module(array).ascontiguousarray(array, dtype).reshape(array.shape)       # NumPy makes (1,) of ()
+
+
+def _changed(params):
+    """Graphs that saved one of these will notice."""
+    for p in params:
+        p._version += 1
+
+
 def zeros_like(param: Any) -> Any:
-    """A C-contiguous array of zeros to keep in a state."""
+    """A C-contiguous array of zeros to keep in a state.
+
+    Raises RuntimeError in a capture, for every replay would zero it again.
+    """
+    if is_capturing():
+        raise RuntimeError("an optimizer's state is made by its first step, which cannot be captured: take one before")
     return array_module(param).zeros(param.shape, param.dtype)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable
 
-from ..backend import kernels
+from ..backend import Varying, kernels
 from .optimizer import Optimizer, zeros_like
 
 
@@ -27,13 +27,16 @@ class RMSprop(Optimizer):
         super()._check_options(group)
         self._check(group, "alpha", "eps", "momentum")
 
-    def _update(self, param, grad, state, group):
-        for name, wanted in (("square_avg", True), ("momentum_buffer", group["momentum"]),
-                             ("grad_avg", group["centered"])):
-            if wanted and name not in state:
-                state[name] = zeros_like(param)
-        state["step"] = state.get("step", 0) + 1
-        kernels(param).rmsprop_update(param, grad, state["square_avg"],
-                                      state["momentum_buffer"] if group["momentum"] else None,
-                                      state["grad_avg"] if group["centered"] else None, group["lr"], group["alpha"],
-                                      group["eps"], group["weight_decay"], group["momentum"], group["maximize"])
+    def _update(self, params, grads, states, group):
+        kept = {"square_avg": True, "momentum_buffer": group["momentum"], "grad_avg": group["centered"]}
+        for param, state in zip(params, states):
+            for name, wanted in kept.items():
+                if wanted and name not in state:
+                    state[name] = zeros_like(param)
+
+        def numbers():
+            for state in states:
+                state["step"] = state.get("step", 0) + 1
+            return tuple(group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum"))
+        lists = ([state[name] for state in states] if wanted else None for name, wanted in kept.items())
+        kernels(params[0]).rmsprop_update(params, grads, *lists, Varying(numbers), group["maximize"])

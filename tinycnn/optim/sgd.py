@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable
 
-from ..backend import kernels
+from ..backend import Varying, kernels
 from .optimizer import Optimizer, zeros_like
 
 
@@ -29,10 +29,16 @@ class SGD(Optimizer):
             raise ValueError(f"SGD: nesterov=True needs momentum > 0 and dampening = 0, got momentum="
                              f"{group['momentum']!r}, dampening={group['dampening']!r}")
 
-    def _update(self, param, grad, state, group):
-        first = "momentum_buffer" not in state
-        if group["momentum"] and first:
-            state["momentum_buffer"] = zeros_like(param)
-        buf = state["momentum_buffer"] if group["momentum"] else None
-        kernels(param).sgd_update(param, grad, buf, group["lr"], group["momentum"], group["dampening"],
-                                  group["weight_decay"], group["nesterov"], group["maximize"], first)
+    def _phase(self, state):
+        return "momentum_buffer" in state
+
+    def _update(self, params, grads, states, group):
+        first = not self._phase(states[0])
+        bufs = None
+        if group["momentum"]:
+            if first:
+                for param, state in zip(params, states):
+                    state["momentum_buffer"] = zeros_like(param)
+            bufs = [state["momentum_buffer"] for state in states]
+        numbers = Varying(lambda: tuple(group[name] for name in ("lr", "momentum", "dampening", "weight_decay")))
+        kernels(params[0]).sgd_update(params, grads, bufs, numbers, group["nesterov"], group["maximize"], first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, Mapping
 
+from ...backend import each_run
 from ..optimizer import Optimizer
 
 
@@ -54,7 +55,7 @@ class LRScheduler:
         if self._steps == 0 and not self.optimizer._steps:
             warnings.warn(f"{self._name}.step() was called before optimizer.step(): the first rate is never used; call "
                           "optimizer.step() first", stacklevel=2)
-        self._advance()
+        each_run(self._advance)
 
     def _advance(self):
         self._steps += 1
