@@ -61,6 +61,36 @@ def test_a_failed_call_leaves_the_statistics_alone():
     assert (mean.data == 0).all() and (var.data == 1).all()
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("some", [True, False])
+def test_batch_norm_relu_is_the_three_in_order(some, training):
+    """Values, running statistics and all gradients, to the last bit."""
+    outcomes = []
+    for fused in (True, False):
+        mean, var = statistics()
+        arrays = X, np.array([1.0, -2, 3]), np.ones(3), X[::-1]
+        x, w, b, r = leaves = [tc.Tensor(a, requires_grad=True) for a in arrays]
+        if fused:
+            y = F.batch_norm_relu(x, mean, var, w, b, training, 0.3, 1e-3, r if some else None)
+        else:
+            y = F.batch_norm(x, mean, var, w, b, training, 0.3, 1e-3)
+            y = F.relu(y + r if some else y)
+        (y * y).sum().backward()
+        assert (r.grad is not None) == some
+        outcomes.append([y.data, mean.data, var.data, *(t.grad.data for t in leaves if t.grad is not None)])
+    for a, b in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_batch_norm_relu_notices_that_its_output_was_changed():
+    x = tc.Tensor(X, requires_grad=True)
+    y = F.batch_norm_relu(x, None, None, training=True)
+    with tc.no_grad():
+        y.add_(1)
+    with pytest.raises(RuntimeError, match="the output of batch_norm_relu.*changed in place"):
+        y.sum().backward()
+
+
 def test_gradient_in_evaluation_mode():
     mean, var = tc.Tensor(np.array([1.0, 2, 3])), tc.Tensor(np.array([4.0, 5, 6]))
     x, w, b = (tc.Tensor(a, requires_grad=True) for a in (X, np.array([1.0, -2, 3]), np.zeros(3)))
@@ -98,6 +128,9 @@ ONES = np.ones(3)
 MISTAKES = [
     (ValueError, r"one value per channel.*drop_last", lambda: F.batch_norm(X[:1, :, 0, 0], None, None, training=True)),
     (ValueError, "needs running_mean and running_var", lambda: F.batch_norm(X, None, None)),
+    (ValueError, "batch_norm_relu: without training=True it needs", lambda: F.batch_norm_relu(X, None, None)),
+    (ValueError, r"batch_norm_relu: residual has shape \(3,\), input \(4, 3, 2, 5\)", lambda:
+        F.batch_norm_relu(X, ONES, ONES, residual=ONES)),
     (ValueError, r"weight has shape \(4,\), input \(4, 3, 2, 5\) has 3", lambda:
         F.batch_norm(X, ONES, ONES, np.ones(4))),
     (ValueError, r"running_mean has shape \(2,\)", lambda: F.batch_norm(X, ONES[:2], ONES)),

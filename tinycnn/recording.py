@@ -96,7 +96,7 @@ class Node:
         mentioned = {id(t): t for f in functions if f is not None for t in _mentioned(f)}
         self.saved = [(t, t._version, fingerprint(t._data)) for t in mentioned.values()]
         # The output is stamped but not held: holding it would be a reference cycle.
-        uses_output = any(f is not None and _takes_output(f) for f in functions) and not callable(vjps)
+        uses_output = any(f is not None and _takes_output(f, callable(vjps)) for f in functions)
         self.output = (output._version, fingerprint(output._data)) if uses_output else None
 
     def gradients(self, g: Any, y: Any, wanted: list[bool]) -> Sequence[Any]:
@@ -106,7 +106,7 @@ class Node:
                                "backward(); pass retain_graph=True to that call, or compute the output again")
         self._check_unchanged(y)
         if callable(self.vjps):
-            return self.vjps(g, wanted)
+            return self.vjps(g, wanted, y) if _takes_output(self.vjps, True) else self.vjps(g, wanted)
         return [(f(g, y) if _takes_output(f) else f(g)) if w and f is not None else None
                 for f, w in zip(self.vjps, wanted)]
 
@@ -137,8 +137,9 @@ def _mentioned(vjp):
                 yield v
 
 
-def _takes_output(vjp):
-    return vjp.__code__.co_argcount == 2
+def _takes_output(vjp, joint=False):
+    """Whether it is vjp(g, y), or a joint vjp(g, wanted, y)."""
+    return vjp.__code__.co_argcount == 2 + joint
 
 
 class HookHandle:

@@ -65,6 +65,7 @@ from ..ops.margin import (
 from ..ops.math import sigmoid, tanh
 from ..ops.norm import (
     batch_norm,
+    batch_norm_relu,
     group_norm,
     instance_norm,
     layer_norm,
@@ -90,7 +91,7 @@ from ..ops.softmax import log_softmax, softmax, softmin
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "alpha_dropout",
-    "avg_pool1d", "avg_pool2d", "batch_norm", "bilinear", "binary_cross_entropy",
+    "avg_pool1d", "avg_pool2d", "batch_norm", "batch_norm_relu", "bilinear", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv_transpose1d",
     "conv_transpose2d", "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "dropout", "dropout1d",
     "dropout2d", "dropout3d", "elu", "embedding", "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu",

@@ -8,6 +8,7 @@ from math import prod
 from ..autograd import Tensor, is_grad_enabled, is_replaying, op, through
 from ..backend import Window, array_module, kernels
 from ..methods import function
+from .activation import relu_gradient
 from .arguments import as_tensor, check_dtypes
 from .basic import add, div, mul, reshape, sub, sum_to
 from .math import clamp, pow, rsqrt
@@ -78,26 +79,83 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     """
     if input.shape == (0,):                          # torch's exception: nothing to normalise
         return input.data, (lambda g: g,)
+    k, w, b = kernels(input.data), _array(weight), _array(bias)
     _check_channels("batch_norm", input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    x, w, b = input.data, _array(weight), _array(bias)
-    k, one_per_channel = kernels(x), (1, x.shape[1], *(1,) * (x.ndim - 2))
     if training:
-        _check_batch(x)
-        y, mean, var = k.batch_norm(x, w, b, eps)
-        _update_running(running_mean, running_var, mean, var, momentum, x.size // x.shape[1])
-        return y, _vjp((input, weight), bias,
-                       lambda g, x, w: k.batch_norm_backward(g, x, mean, var, w, eps),
-                       lambda x, w: _scaled(_standardized(x, one_per_channel, eps), w), one_per_channel, 2)
-    if running_mean is None or running_var is None:
-        raise ValueError("batch_norm: without training=True it needs running_mean and running_var: pass both, or train")
-    y = k.batch_norm_eval(x, running_mean.data, running_var.data, w, b, eps)
-
-    def composed(x, w, mean, var):
-        centred = sub(x, _per_channel(mean, x.ndim))
-        return _scaled(mul(centred, _per_channel(rsqrt(add(var, eps)), x.ndim)), w)
+        _check_batch("batch_norm", input)
+        y, *now = k.batch_norm(input.data, w, b, eps)
+        _update_running(running_mean, running_var, *now, momentum, input.numel() // input.shape[1])
+        return y, _vjp((input, weight), bias, lambda g, x, w: k.batch_norm_backward(g, x, *now, w, eps),
+                       _composed(input, True, eps), _channel_shape(input), 2)
+    _check_running("batch_norm", running_mean, running_var)
+    y = k.batch_norm_eval(input.data, running_mean.data, running_var.data, w, b, eps)
     return y, _vjp((input, weight, running_mean, running_var), bias,
                    lambda g, x, w, mean, var: k.batch_norm_eval_backward(g, x, mean, var, w, eps),
-                   composed, one_per_channel, 2)
+                   _composed(input, False, eps), _channel_shape(input), 2)
+
+
+@op
+def batch_norm_relu(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
+                    residual=None):
+    """relu(batch_norm(input, ...) + residual): what ends a layer or a residual block, in one pass over memory.
+
+    residual   of input's shape and dtype, or None: nothing is added
+
+    Other arguments and errors as batch_norm; ValueError for a residual of another shape.
+    """
+    _check_channels("batch_norm_relu", input, running_mean=running_mean, running_var=running_var, weight=weight,
+                    bias=bias)
+    check_dtypes("batch_norm_relu", input, residual=residual)
+    some = residual is not None
+    if some and residual.shape != input.shape:
+        raise ValueError(f"batch_norm_relu: residual has shape {residual.shape}, input {input.shape}: they must be the "
+                         "same")
+    k, options = kernels(input.data), (_array(weight), _array(bias), eps, _array(residual))
+    if training:
+        _check_batch("batch_norm_relu", input)
+        y, *now = k.batch_norm_relu(input.data, *options)
+        _update_running(running_mean, running_var, *now, momentum, input.numel() // input.shape[1])
+        return y, _relu_vjp((input, weight), bias, some,
+                            lambda g, y, x, w: k.batch_norm_relu_backward(g, y, x, *now, w, eps, some),
+                            _composed(input, True, eps), _channel_shape(input))
+    _check_running("batch_norm_relu", running_mean, running_var)
+    y = k.batch_norm_relu_eval(input.data, running_mean.data, running_var.data, *options)
+    return y, _relu_vjp((input, weight, running_mean, running_var), bias, some, lambda g, y, x, w, mean, var:
+                        k.batch_norm_relu_eval_backward(g, y, x, mean, var, w, eps, some),
+                        _composed(input, False, eps), _channel_shape(input))
+
+
+def _composed(input, training, eps):
+    """batch_norm without bias as a function of x and weight (and running statistics), composed of ops."""
+    ndim, shape = input.ndim, _channel_shape(input)
+
+    def by_batch(x, w):
+        return _scaled(_standardized(x, shape, eps), w)
+
+    def by_running(x, w, mean, var):
+        return _scaled(mul(sub(x, _per_channel(mean, ndim)), _per_channel(rsqrt(add(var, eps)), ndim)), w)
+    return by_batch if training else by_running
+
+
+def _channel_shape(input):
+    """(1, C, 1, ..., 1)"""
+    return (1, input.shape[1], *(1,) * (input.ndim - 2))
+
+
+def _relu_vjp(saved, bias, some, fused, composed, sum_shape):
+    """The joint vjp of batch_norm_relu: that of batch_norm behind the gradient of relu; some: with a residual."""
+    behind = _vjp(saved, bias, None, composed, sum_shape, 2)
+
+    def vjp(g, wanted, y):
+        if is_grad_enabled():
+            g = relu_gradient(g, y.detach())
+            gradients, gresidual = behind(g, wanted), g
+        else:
+            gx, gweight, gbias, kept = fused(g.data, y.data, *map(_array, saved))
+            gradients = [Tensor(gx), None, None, Tensor(gweight), Tensor(gbias)]
+            gresidual = Tensor(kept) if some else None
+        return [*gradients, None, None, None, gresidual]
+    return vjp
 
 
 def _check_channels(name, input, **per_channel):
@@ -110,9 +168,14 @@ def _check_channels(name, input, **per_channel):
                              f"(dimension 1): {what} must be ({input.shape[1]},)")
 
 
-def _check_batch(x):
-    if x.size == x.shape[1]:
-        raise ValueError(f"batch_norm: input {x.shape} has one value per channel: its variance is 0 and training on it "
+def _check_running(name, running_mean, running_var):
+    if running_mean is None or running_var is None:
+        raise ValueError(f"{name}: without training=True it needs running_mean and running_var: pass both, or train")
+
+
+def _check_batch(name, x):
+    if x.numel() == x.shape[1]:
+        raise ValueError(f"{name}: input {x.shape} has one value per channel: its variance is 0 and training on it "
                          "would learn nothing; use a batch of at least 2 (drop_last=True drops a last batch of 1), or "
                          "eval() for a single image")
 
