@@ -10,14 +10,15 @@ from setuptools import find_packages, setup
 KERNELS = ["tinycnn.kernels", *("tinycnn.kernels." + name for name in find_packages("kernels"))]
 
 EXTRAS = {
-    "cuda12": ["cupy-cuda12x[ctk]"],
-    "cuda13": ["cupy-cuda13x[ctk]"],
+    "cuda12": ["cupy-cuda12x[ctk]", "ml_dtypes>=0.4"],
+    "cuda13": ["cupy-cuda13x[ctk]", "ml_dtypes>=0.4"],
+    "half": ["ml_dtypes>=0.4"],
     "plot": ["matplotlib", "tqdm"],
     "data": ["pillow"],
     "onnx": ["onnx", "onnxruntime"],
     "mpi": ["mpi4py", "mpich"],
-    "test": ["pytest>=8", "hypothesis>=6.100"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "pytest-cov", "ruff", "mypy"],
+    "test": ["pytest>=8", "hypothesis>=6.100", "ml_dtypes>=0.4"],
+    "dev": ["pytest>=8", "hypothesis>=6.100", "ml_dtypes>=0.4", "pytest-cov", "ruff", "mypy"],
 }
 EXTRAS["all"] = sorted({p for name in ("plot", "data", "onnx", "mpi", "dev") for p in EXTRAS[name]})
 

@@ -16,6 +16,7 @@ from importlib import import_module as _import_module
 import numpy as _np
 
 from . import _checkout
+from .amp import autocast, is_autocast_enabled
 from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, op, set_grad_enabled
 from .gradcheck import gradcheck, gradgradcheck
 from .ops.activation import celu, hardshrink, prelu, relu, selu, threshold
@@ -64,7 +65,7 @@ __version__ = "0.1.0"
 float16, float32, float64 = _np.float16, _np.float32, _np.float64
 int8, int16, int32, int64, uint8, bool_ = _np.int8, _np.int16, _np.int32, _np.int64, _np.uint8, _np.bool_
 
-_SUBMODULES = ("autograd", "backend", "cases", "cli", "cuda", "data", "io", "kernels", "models", "nn", "ops", "optim",
+_SUBMODULES = ("amp", "autograd", "backend", "cases", "cli", "cuda", "data", "io", "kernels", "models", "nn", "ops", "optim",
                "random", "summary", "train")
 _FROM = {"save": "io", "load": "io"}                 # name -> the submodule that has it
 
@@ -72,6 +73,8 @@ _FROM = {"save": "io", "load": "io"}                 # name -> the submodule tha
 def __getattr__(name: str):
     if name in _SUBMODULES:
         return _import_module(f"{__name__}.{name}")
+    if name == "bfloat16":                           # of the package ml_dtypes, which not everybody has
+        return _import_module(f"{__name__}.dtypes").bfloat16()
     if name in _FROM:
         return getattr(_import_module(f"{__name__}.{_FROM[name]}"), name)
     raise AttributeError(f"module 'tinycnn' has no attribute {name!r}")

@@ -21,7 +21,9 @@ from weakref import ref
 
 import numpy as np
 
+from .autocast import casting
 from .backend import is_writeable
+from .dtypes import is_floating
 from .methods import FUNCTIONS, TensorMethods
 from .recording import (  # noqa: F401  (for all)
     HookHandle,
@@ -72,7 +74,7 @@ class Tensor(TensorMethods):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set requires_grad and return the tensor.  Raises TypeError unless it is floating point."""
-        if requires_grad and self._data.dtype.kind != "f":
+        if requires_grad and not is_floating(self._data.dtype):
             raise TypeError(f"only floating-point tensors can require gradients, this one is {self._data.dtype}: "
                             "convert it first, x.float()")
         if not requires_grad and self._node is not None:
@@ -139,7 +141,7 @@ def as_array(data: Any) -> Any:
         array = np.asarray(data)
         if array.dtype == np.float64 and not _holds_float64(data):
             array = array.astype(np.float32)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" and not is_floating(array.dtype):
         raise TypeError(f"expected numbers, got {type(data).__name__} with dtype {array.dtype}: {data!r:.60}")
     return array
 
@@ -187,14 +189,14 @@ def op(function: Callable) -> Callable[..., Tensor]:
         if vjps is not None and is_grad_enabled():
             inputs = args[0] if isinstance(args[0], (list, tuple)) else args
             parents = tuple([a if isinstance(a, Tensor) else None for a in inputs])
-            if out._data.dtype.kind == "f" and any([p is not None and p.requires_grad for p in parents]):
+            if is_floating(out._data.dtype) and any([p is not None and p.requires_grad for p in parents]):
                 out.requires_grad, out._node = True, Node(name, parents, vjps, out)
         return out
 
     if function.__module__.startswith(__package__ + "."):      # users' ops never replace the engine's own
         if name in OPS:
             raise ValueError(f"op {name!r} is defined twice")
-        OPS[name] = FUNCTIONS[name] = call
+        OPS[name] = FUNCTIONS[name] = call = casting(name, call)
     return call
 
 

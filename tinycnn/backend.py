@@ -2,6 +2,7 @@
 
     array of          dtype               kernels
     numpy             float32, float64    tinycnn.kernels.cpu         (Numba)
+    numpy             float16, bfloat16   the same, in float32        (tinycnn.kernels.half)
     numpy             anything else       tinycnn.kernels.reference   (plain NumPy)
     numpy             any                 tinycnn.kernels.reference   if TINYCNN_KERNELS=reference
     cupy              any                 tinycnn.kernels.cuda
@@ -20,14 +21,17 @@ from typing import Any
 
 import numpy as np
 
+from .dtypes import sixteen_bits
+
 _geometry = import_module("tinycnn.kernels.geometry")
 Window, window, pair = _geometry.Window, _geometry.window, _geometry.pair
-
-# device -> the array library that lives on it
-DEVICES = {"cpu": "numpy", "cuda": "cupy", "cuda-emu": "cupy_on_cpu"}
 _capture = import_module("tinycnn.kernels.capture")
 Varying, each_run, copy_in = _capture.Varying, _capture.each_run, _capture.copy_in
 is_capturing, record = _capture.is_capturing, _capture.record
+
+# device -> the array library that lives on it
+DEVICES = {"cpu": "numpy", "cuda": "cupy", "cuda-emu": "cupy_on_cpu"}
+_AUTOCAST = {"cpu": "bfloat16", "cuda": "float16", "cuda-emu": "float16"}    # torch's choices
 _LIBRARIES = {library: device for device, library in DEVICES.items()}
 _SAMPLED = 32                                        # elements looked at by `fingerprint`
 
@@ -42,6 +46,8 @@ def kernels(array: Any) -> ModuleType:
 
 @cache
 def _kernels(kind: type, dtype: Any) -> ModuleType:
+    if sixteen_bits(dtype):
+        return _load("half").widened(_kernels(kind, np.dtype(np.float32)))
     if _device_of(kind) != "cpu":
         return _load("cuda")
     return _load("reference" if dtype not in (np.float32, np.float64) else _cpu_choice())
@@ -83,8 +89,7 @@ def module_of(device: str | None) -> ModuleType:
     Raises ValueError for an unknown name and RuntimeError, with the cure, where the device cannot be used.
     """
     name = device or "cpu"
-    if name not in DEVICES:
-        raise ValueError(f"unknown device {device!r}: expected one of {', '.join(DEVICES)}")
+    known(name)
     if name == "cuda-emu":
         return import_module("tinycnn.kernels.emulator.device").install()
     try:
@@ -93,6 +98,18 @@ def module_of(device: str | None) -> ModuleType:
         raise RuntimeError("device 'cuda' needs CuPy and an NVIDIA GPU: pip install 'tinycnn[cuda12]' or "
                            "'tinycnn[cuda13]'; without a GPU use device='cpu', or 'cuda-emu' to run the CUDA kernels "
                            "on the CPU") from error
+
+
+def known(device: str) -> str:
+    """The name of a device itself.  Raises ValueError for one there is not."""
+    if device not in DEVICES:
+        raise ValueError(f"unknown device {device!r}: expected one of {', '.join(DEVICES)}")
+    return device
+
+
+def autocast_dtype(device: str) -> str:
+    """The 16-bit dtype that autocast takes on a device if none is named.  Raises ValueError for an unknown device."""
+    return _AUTOCAST[known(device)]
 
 
 def to_device(array: Any, device: str) -> Any:
@@ -113,16 +130,6 @@ def to_numpy(array: Any) -> np.ndarray:
     return to_device(array, "cpu")
 
 
-def fingerprint(array: Any) -> bytes | None:
-    """The bytes of up to 32 evenly spaced elements: enough to notice that somebody wrote over the array.
-
-    None for device arrays: reading them would make the host wait.
-    """
-    if not is_readable(array):
-        return None
-    if array.size <= _SAMPLED:
-        return array.tobytes()
-    return array.flat[::array.size // _SAMPLED].tobytes()
 def runtime(device: str) -> ModuleType:
     """Graphs, memory and waiting on a device: tinycnn/kernels/cuda/graph.py or the emulator's.
 
@@ -145,3 +152,13 @@ def is_writeable(array: Any) -> bool:
     return getattr(array.flags, "writeable", True)
 
 
+def fingerprint(array: Any) -> bytes | None:
+    """The bytes of up to 32 evenly spaced elements: enough to notice that somebody wrote over the array.
+
+    None for device arrays: reading them would make the host wait.
+    """
+    if not is_readable(array):
+        return None
+    if array.size <= _SAMPLED:
+        return array.tobytes()
+    return array.flat[::array.size // _SAMPLED].tobytes()

@@ -13,6 +13,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 
+from .dtypes import is_floating
 from .autograd import Tensor, grad
 from .backend import device_of, to_device, to_numpy
 
@@ -150,7 +151,7 @@ def _checked(func, inputs):
 
 
 def _outputs(func, inputs):
-    return [y for y in _listed(func(*inputs)) if isinstance(y, Tensor) and y.dtype.kind == "f"]
+    return [y for y in _listed(func(*inputs)) if isinstance(y, Tensor) and is_floating(y.dtype)]
 
 
 def _values(func, inputs):

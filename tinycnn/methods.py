@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 import numpy as np
 
+from .autocast import casting
 from .backend import device_of, to_numpy
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}        # public name -> function of tensors
@@ -18,7 +19,7 @@ def function(f: Callable) -> Callable:
     """Make `f`, composed of ops, known by its name: as a method of Tensor and at the top level of tinycnn."""
     if f.__name__ in FUNCTIONS:
         raise ValueError(f"function {f.__name__!r} is defined twice")
-    FUNCTIONS[f.__name__] = f
+    FUNCTIONS[f.__name__] = f = casting(f.__name__, f)
     return f
 
 

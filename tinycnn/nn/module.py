@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterator, Mapping
 
 import numpy as np
 
+from ..dtypes import is_floating
 from ..autograd import HookHandle, Tensor, no_grad
 from ..backend import module_of
 from .hooks import Handles, watch_backward
@@ -236,7 +237,7 @@ class Module:
                 device = target
             else:
                 dtype = target
-        if dtype is not None and np.dtype(dtype).kind != "f":
+        if dtype is not None and not is_floating(np.dtype(dtype)):
             raise TypeError(f"{type(self).__name__}.to: parameters are floating-point numbers, they cannot become "
                             f"{np.dtype(dtype)}: use float32 or float64")
         module_of(device)
@@ -249,7 +250,7 @@ class Module:
         for t in [*(t for _, t in self._own(False)), *(t for _, t in self._own(True))]:
             for part in (t, t.grad):
                 if part is not None:
-                    moved = part.detach().to(device=device, dtype=dtype if part.dtype.kind == "f" else None).data
+                    moved = part.detach().to(device=device, dtype=dtype if is_floating(part.dtype) else None).data
                     if moved is not part.data:
                         part.data = moved
 

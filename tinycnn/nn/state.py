@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple
 
+from ..dtypes import is_floating
 from ..autograd import Tensor, as_array, no_grad
 
 
@@ -29,7 +30,7 @@ def load(name: str, mine: dict[str, Tensor], state_dict: Mapping[str, Any], stri
     complaints += _list("wrong shapes", (f"{key}: expected {mine[key].shape}, got {given[key].shape}" for key in both
                                          if mine[key].shape != given[key].shape))
     complaints += _list("wrong kinds", (f"{key}: expected {mine[key].dtype}, got {given[key].dtype}" for key in both
-                                        if given[key].dtype.kind == "f" and mine[key].dtype.kind != "f"))
+                                        if is_floating(given[key].dtype) and not is_floating(mine[key].dtype)))
     if complaints:
         cure = "; strict=False ignores keys that do not match" if strict and (missing or unexpected) else ""
         raise ValueError(f"{name}.load_state_dict: {'. '.join(complaints)}. The state must come from a model of the "

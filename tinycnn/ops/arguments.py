@@ -5,6 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
+from ..dtypes import is_floating
 from ..autograd import Tensor
 from ..backend import Window, window
 from .basic import reshape
@@ -94,7 +95,7 @@ def sliding(name, *geometry) -> Window:
 
 def check_dtypes(name, x, **others):
     """Raise TypeError unless x is floating point and the others, where given, have its dtype."""
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         raise TypeError(f"{name}: the input must be floating point, got {x.dtype}: convert it first, x.float()")
     for what, t in others.items():
         if t is not None and t.dtype != x.dtype:

@@ -5,6 +5,7 @@ import numpy as np
 
 from ..autograd import Tensor, op
 from ..backend import array_module, kernels
+from ..dtypes import is_floating, sixteen_bits
 from ..methods import FUNCTIONS, function
 
 _DEFAULT_FLOAT = np.dtype(np.float32)
@@ -42,19 +43,25 @@ def _number_or_array(name, v):
 
 
 def with_float(v, other):
-    """v; an array of integers that meets a Python float as float32, where NumPy alone would make it float64."""
-    return v.astype(_DEFAULT_FLOAT) if isinstance(other, float) and hasattr(v, "dtype") and v.dtype.kind != "f" else v
+    """v, such that NumPy makes the right dtype of the two: an array of integers that meets a Python float as float32, not
+    float64; a number that meets bfloat16 as bfloat16, not float32.
+    """
+    if not hasattr(v, "dtype"):
+        return other.dtype.type(v) if other.dtype.name == "bfloat16" else v
+    return v.astype(_DEFAULT_FLOAT) if isinstance(other, float) and not is_floating(v.dtype) else v
 
 
 def result_dtype(*arrays):
     """torch's promotion of arrays: kind first (bool < int < float), then those with dimensions, then width."""
     highest = max(map(_kind, arrays))
     decisive = [a for a in arrays if _kind(a) == highest]
-    return np.result_type(*[a.dtype for a in decisive if a.ndim] or [a.dtype for a in decisive])
+    dtypes = {a.dtype for a in decisive if a.ndim} or {a.dtype for a in decisive}
+    mixed = len(dtypes) > 1 and all(map(sixteen_bits, dtypes))           # neither float16 nor bfloat16 holds the other
+    return _DEFAULT_FLOAT if mixed else np.result_type(*dtypes)
 
 
 def _kind(a):
-    return {"b": 0, "u": 1, "i": 1, "f": 2}[a.dtype.kind]
+    return 2 if is_floating(a.dtype) else "biu".index(a.dtype.kind) and 1
 
 
 def check_broadcast(name, x, y):
@@ -144,7 +151,7 @@ def quotient(input, other):
     x, y = operands("div", input, other)
     a, b = shape_of(input), shape_of(other)
     ratio = x / y
-    if not any(hasattr(v, "dtype") and v.dtype.kind == "f" for v in (x, y)):
+    if not any(hasattr(v, "dtype") and is_floating(v.dtype) for v in (x, y)):
         ratio = ratio.astype(_DEFAULT_FLOAT)
     return ratio, (
         lambda g: sum_to(quotient(g, other), a),

@@ -5,6 +5,7 @@ import numpy as np
 
 from ..autograd import op
 from ..backend import array_module
+from ..dtypes import is_floating
 from ..methods import function
 from .arguments import all_tensors, as_tensor
 from .basic import check_broadcast, operands
@@ -48,7 +49,7 @@ def _bitwise(name, combine):
     def call(input, other):
         x, y = operands(name, input, other)
         for v in (x, y):
-            if getattr(v, "dtype", np.dtype(type(v))).kind == "f":
+            if is_floating(getattr(v, "dtype", np.dtype(type(v)))):
                 raise TypeError(f"{name}: floats have no bits to combine: compare first, (x > 0) & (x < 1)")
         return combine(x, y), None
     call.__name__ = call.__qualname__ = name
@@ -65,7 +66,7 @@ bitwise_xor = _bitwise("bitwise_xor", lambda x, y: x ^ y)
 @op
 def bitwise_not(input):
     """Every bit turned over; of booleans, the opposite.  Raises TypeError for floats.  As torch.bitwise_not."""
-    if input.dtype.kind == "f":
+    if is_floating(input.dtype):
         raise TypeError("bitwise_not: expected booleans or integers, got floats: compare first, e.g. ~(x > 0)")
     return ~input.data, None
 

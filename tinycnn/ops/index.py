@@ -11,6 +11,7 @@ import numpy as np
 
 from ..autograd import Tensor, alias, as_array, op
 from ..backend import array_module, to_numpy
+from ..dtypes import is_floating
 from ..methods import function
 from .arguments import as_tensor, one_axis
 from .basic import add, broadcast_to, reshape, to_dtype
@@ -205,7 +206,7 @@ def scatter(input, dim, index, src):
     hit = xp.zeros(input.shape, bool)
     hit[grid.parts] = True
     if isinstance(src, (int, float)):
-        return select_by(float(src) if input.dtype.kind == "f" else src, input, Tensor(hit))
+        return select_by(float(src) if is_floating(input.dtype) else src, input, Tensor(hit))
     # Of positions written more than once the last one wins, and alone receives the gradient.
     winner = xp.zeros(input.shape, np.int64)
     winner[grid.parts] = xp.arange(at.size).reshape(at.shape)

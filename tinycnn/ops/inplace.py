@@ -11,6 +11,7 @@ import numpy as np
 from .. import random
 from ..autograd import Tensor, is_grad_enabled, op
 from ..backend import array_module, is_writeable, module_of, to_device, to_numpy
+from ..dtypes import is_floating
 from ..methods import function
 from .basic import add, div, mul, sub, to_dtype
 
@@ -35,7 +36,7 @@ def _write(name, input, compute, *others):
     shape = getattr(value, "shape", ())
     if np.broadcast_shapes(x.shape, shape) != x.shape:
         raise ValueError(f"{name}: a value of shape {shape} does not fit into a tensor of shape {x.shape}")
-    if getattr(value, "dtype", x.dtype).kind == "f" and x.dtype.kind != "f":
+    if is_floating(getattr(value, "dtype", x.dtype)) and not is_floating(x.dtype):
         raise TypeError(f"{name}: floats cannot be written into a tensor of {x.dtype}: convert it first, x.float()")
     x[...] = value
     input._version += 1

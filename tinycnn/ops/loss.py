@@ -9,6 +9,7 @@ from warnings import warn
 
 from ..autograd import Tensor, is_grad_enabled, op, through
 from ..backend import array_module, device_of, is_readable, kernels, to_device
+from ..dtypes import is_floating
 from ..methods import function
 from .activation import logsigmoid, scaled_outside
 from .arguments import as_tensor, check_dtypes
@@ -79,7 +80,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     _check_classes("cross_entropy", input, weight)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0..1, got {label_smoothing}")
-    if target.dtype.kind == "f" and target.shape == input.shape:
+    if is_floating(target.dtype) and target.shape == input.shape:
         return _probable(input, target, weight, reduction, label_smoothing)
     return _labelled("cross_entropy", input, target, weight, ignore_index, reduction, lambda rows, labels:
                      cross_entropy_rows(rows, labels, weight, ignore_index, float(label_smoothing)))

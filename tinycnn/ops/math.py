@@ -12,6 +12,7 @@ import numpy as np
 
 from ..autograd import Tensor, as_array, op
 from ..backend import array_module, kernels
+from ..dtypes import is_floating
 from ..methods import FUNCTIONS, function
 from .arguments import all_tensors
 from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to, with_float
@@ -19,7 +20,7 @@ from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to, with_flo
 
 def floating(x):
     """The array of a tensor, integers as float32."""
-    return x.data if x.data.dtype.kind == "f" else x.data.astype(np.float32)
+    return x.data if is_floating(x.data.dtype) else x.data.astype(np.float32)
 
 
 def zero(g):

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+
 from ..autograd import Tensor, is_grad_enabled, is_replaying, op, through
 from ..backend import Window, array_module, kernels
+from ..dtypes import sixteen_bits
 from ..methods import function
 from .activation import relu_gradient
 from .arguments import as_tensor, check_dtypes
@@ -159,13 +162,18 @@ def _relu_vjp(saved, bias, some, fused, composed, sum_shape):
 
 
 def _check_channels(name, input, **per_channel):
-    check_dtypes(name, input, **per_channel)
+    half = sixteen_bits(input.dtype)                 # its statistics and parameters may, and should, be float32
+    check_dtypes(name, input, **{k: t for k, t in per_channel.items() if not (half and _is_float32(t))})
     if input.ndim < 2:
         raise ValueError(f"{name}: expected input (N, C, ...), got shape {input.shape}: unsqueeze it")
     for what, t in per_channel.items():
         if t is not None and t.shape != (input.shape[1],):
             raise ValueError(f"{name}: {what} has shape {t.shape}, input {input.shape} has {input.shape[1]} channels "
                              f"(dimension 1): {what} must be ({input.shape[1]},)")
+
+
+def _is_float32(t):
+    return t is not None and t.dtype == np.float32
 
 
 def _check_running(name, running_mean, running_var):

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..autograd import Tensor, op
 from ..backend import array_module
+from ..dtypes import is_floating
 from ..methods import function
 from .arguments import as_tensor, axes_of, one_axis
 from .basic import add, broadcast_to, div, mul, reshape, sub, to_dtype
@@ -26,7 +27,7 @@ def spread(t, shape, axes):
 
 def _summands(x, dtype):
     """The array in `dtype`; by default as it is, but booleans and integers in int64."""
-    return x.astype(dtype or (x.dtype if x.dtype.kind == "f" else np.int64), copy=False)
+    return x.astype(dtype or (x.dtype if is_floating(x.dtype) else np.int64), copy=False)
 
 
 # ---------------------------------------------------------------------------------------- sums and means
@@ -42,7 +43,7 @@ def sum(input, dim=None, keepdim=False, dtype=None):
 @function
 def mean(input, dim=None, keepdim=False, dtype=None):
     """The mean; nan of nothing.  Raises TypeError for integers.  As torch.mean."""
-    if np.dtype(dtype or input.dtype).kind != "f":
+    if not is_floating(np.dtype(dtype or input.dtype)):
         raise TypeError(f"mean: the mean of {np.dtype(dtype or input.dtype)} is no such number: use x.float().mean()")
     axes = axes_of("mean", input, dim)
     return div(sum(input, dim, keepdim, dtype), _product([input.shape[a] for a in axes]))
@@ -150,7 +151,7 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     As torch.norm; the gradient at a norm of 0 is 0.
     """
     x = input if dtype is None else to_dtype(input, dtype)
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         raise TypeError(f"norm: the input must be floating point, got {x.dtype}: convert it first, x.float()")
     axes = axes_of("norm", x, dim)
     p = 2 if p in ("fro", None) else p
