@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .dtypes import is_floating
 from . import nn
 from .autograd import Tensor, enable_grad, no_grad
 
@@ -130,7 +131,7 @@ def summary(model: nn.Module, input_size: tuple[int, ...], dtype: Any = None, dr
         raise ValueError(f"summary: input_size={input_size!r}: expected positive whole numbers, as in (1, 3, 32, 32)")
     first = next(iter(_ready(model.parameters())), None)
     zeros = np.zeros((0, *size[1:]) if dry else size, dtype or (np.float32 if first is None else first.dtype))
-    x = Tensor(zeros, requires_grad=zeros.dtype.kind == "f")     # layers' fields are found along the graph
+    x = Tensor(zeros, requires_grad=is_floating(zeros.dtype))     # layers' fields are found along the graph
     watch = _Watch(model, size[0] if dry else None)
     try:
         with _evaluating(model), enable_grad():
