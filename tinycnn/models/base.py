@@ -13,6 +13,7 @@ from typing import Any
 from .. import nn
 from ..autograd import Tensor
 from ..nn import Conv2d, Identity, Linear, Module, Sequential
+from ..nn.fused import run
 
 PARTS = ("stem", "body", "head")
 
@@ -87,9 +88,7 @@ class ConvNet(Sequential):
         return found[-1]
 
     def _run(self, x, names):
-        for name in names:
-            x = getattr(self, name)(x)
-        return x
+        return run([getattr(self, name) for name in names], x)
 
     def _chain(self):
         """The layers of stem and body, plain Sequentials taken apart."""

@@ -7,6 +7,7 @@ from typing import Any
 from ..autograd import Tensor
 from ..ops.shape import cat
 from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Module, ReLU, Sequential, functional as F
+from ..nn.fused import norm_relu
 
 
 class ConvNormActivation(Sequential):
@@ -37,7 +38,7 @@ class BasicConv2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, OH, OW)"""
-        return F.relu(self.bn(self.conv(x)))
+        return norm_relu(self.bn, None, self.conv(x))
 
 
 class SqueezeExcitation(Module):

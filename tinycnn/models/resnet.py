@@ -27,6 +27,7 @@ from typing import Any
 
 from ..autograd import Tensor
 from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, init
+from ..nn.fused import norm_relu
 from ..recompute import checkpoint
 from .base import ConvNet, initialise
 from .recipes import DEFAULT, cifar, imagenet
@@ -49,11 +50,12 @@ class Block(Module):
     memory_efficient = False
 
     def branch(self, x: Tensor) -> Tensor:
-        """What the block adds."""
+        """What the block adds, before the norm that ends the branch."""
         raise NotImplementedError
 
     def _whole(self, x):
-        return self.relu(self.branch(x) + (x if self.downsample is None else self.downsample(x)))
+        y = self.branch(x)
+        return norm_relu(self.last_norm, self.relu, y, x if self.downsample is None else self.downsample(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, expansion * width, H/stride, W/stride)"""
@@ -75,7 +77,7 @@ class BasicBlock(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, planes, H/stride, W/stride)"""
-        return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.conv2(norm_relu(self.bn1, self.relu, self.conv1(x)))
 
     @property
     def last_norm(self) -> Module:
@@ -100,9 +102,9 @@ class Bottleneck(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, 4 * planes, H/stride, W/stride)"""
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        return self.bn3(self.conv3(x))
+        x = norm_relu(self.bn1, self.relu, self.conv1(x))
+        x = norm_relu(self.bn2, self.relu, self.conv2(x))
+        return self.conv3(x)
 
     @property
     def last_norm(self) -> Module:

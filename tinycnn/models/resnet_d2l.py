@@ -30,9 +30,9 @@ from ..nn import (
     Module,
     ReLU,
     Sequential,
-    functional as F,
     init,
 )
+from ..nn.fused import norm_relu
 from .base import ConvNet, initialise
 from .recipes import DEFAULT, book
 from .registry import register_family
@@ -50,9 +50,8 @@ class Residual(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.conv3 is None else self.conv3(x)))
+        y = self.conv2(norm_relu(self.bn1, None, self.conv1(x)))
+        return norm_relu(self.bn2, None, y, x if self.conv3 is None else self.conv3(x))
 
 
 def stem(in_channels: int) -> Sequential:

@@ -5,6 +5,7 @@ from itertools import count, groupby
 from typing import Any, Iterable, Iterator, Mapping
 
 from ..autograd import Tensor
+from .fused import run
 from .module import Module
 from .parameter import Parameter
 
@@ -114,9 +115,7 @@ class Sequential(_Listed):
 
     def forward(self, input: Any) -> Any:
         """The layers in order."""
-        for layer in self._parts():
-            input = layer(input)
-        return input
+        return run(self._parts(), input)
 
 
 class ModuleList(_Listed):

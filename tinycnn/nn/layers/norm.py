@@ -65,13 +65,17 @@ class _BatchNorm(_RunningNorm):
                  track_running_stats: bool = True, device: str | None = None, dtype: Any = None, *, bias: bool = True):
         self._set(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """functional.batch_norm: by the batch's statistics in training, by the running ones in evaluation."""
+    def forward(self, input: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
+        """functional.batch_norm: by the batch's statistics in training, by the running ones in evaluation.
+
+        relu   functional.batch_norm_relu instead, with the residual: see nn/fused.py
+        """
         self._check(input)
         counting = self.training and self.num_batches_tracked is not None
         used = counting or not self.training
-        y = F.batch_norm(input, self.running_mean if used else None, self.running_var if used else None, self.weight,
-                         self.bias, self.training or self.running_mean is None, self._momentum(counting), self.eps)
+        arguments = (input, self.running_mean if used else None, self.running_var if used else None, self.weight,
+                     self.bias, self.training or self.running_mean is None, self._momentum(counting), self.eps)
+        y = F.batch_norm_relu(*arguments, residual) if relu else F.batch_norm(*arguments)
         if counting and not is_replaying():          # after a batch that was accepted
             with no_grad():
                 self.num_batches_tracked.add_(1)
