@@ -22,7 +22,7 @@ from weakref import ref
 import numpy as np
 
 from .autocast import casting
-from .backend import is_writeable
+from .backend import array_module, is_writeable
 from .dtypes import is_floating
 from .methods import FUNCTIONS, TensorMethods
 from .recording import (  # noqa: F401  (for all)
@@ -286,7 +286,7 @@ def _seed(output, gradient):
         if output._data.size != 1:
             raise RuntimeError(f"backward: a tensor of shape {output.shape} needs an explicit gradient of that shape; "
                                "only a single element does without (call .sum() or .mean() first)")
-        gradient = Tensor(output._data * 0 + 1)
+        gradient = Tensor(array_module(output._data).ones_like(output._data))
     gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
     if gradient.shape != output.shape:
         raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {output.shape}")

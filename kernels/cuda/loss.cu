@@ -92,6 +92,9 @@ __global__ void log_softmax_backward(const T *g, const T *y, T *gx, int M, int C
   for (long long i = t.row * C + t.lane; i < (t.row + 1) * C; i += team) gx[i] = g[i] - exp(y[i]) * sum;
 }
 
+// Whether a label is one: the host does not look, it would have to wait.  If not, the loss and its gradient are NaN.
+__device__ bool is_class(long long target, int C) { return target >= 0 && target < C; }
+
 // Log-softmax, and losses[row] = -(1 - e) w_t logp_t - e/C sum w_c logp_c; 0 where the target is to be ignored.
 template <typename T>
 __global__ void cross_entropy(const T *x, const long long *targets, const T *weight, T *logp, T *losses,
@@ -111,7 +114,9 @@ __global__ void cross_entropy(const T *x, const long long *targets, const T *wei
   if (t.lane) return;
   long long target = targets[t.row];
   T loss = 0;
-  if (target != ignore_index) {
+  if (target != ignore_index && !is_class(target, C)) {
+    loss = nan("");
+  } else if (target != ignore_index) {
     loss = -(weight ? weight[target] : T(1)) * (p[target] - top - log(sum));
     if (smoothing > 0) loss = loss * (1 - smoothing) - all * (smoothing / C);
   }
@@ -126,7 +131,7 @@ __global__ void cross_entropy_backward(const T *g, const T *logp, const long lon
   Team t(team, M);
   if (t.row < 0) return;
   long long row = t.row * C, target = targets[t.row];
-  T v = 0;
+  T v = is_class(target, C) ? T(0) : T(nan(""));
   for (int c = t.lane; c < C; c += team) {
     T w = weight ? weight[c] : T(1);
     v += w * (smoothing / C) + (c == target ? (1 - smoothing) * w : T(0));

@@ -74,7 +74,9 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         found = getattr(self._host, name)
         if callable(found):
             return _lifted(found)
-        return _result(lambda: getattr(self._host, name), [self._host]) if isinstance(found, np.ndarray) else found
+        if isinstance(found, np.ndarray):
+            return _result(lambda: getattr(self._host, name), [self._host], name)
+        return found
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         return _lifted(getattr(ufunc, method))(*inputs, **options)
@@ -90,11 +92,11 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         parts = where if type(where) is tuple else (where,)
         if any(isinstance(i, np.ndarray) and i.dtype.kind == "b" for i in parts):
             wait("an index of booleans")            # how many are true?
-        return _result(lambda: self._host[where], [self._host])
+        return _result(lambda: self._host[where], [self._host], "getitem")
 
     def __setitem__(self, index: Any, value: Any) -> None:
         where, inside = _index(index), _inside(value)
-        counts["launches"] += 1
+        _launched("setitem")
         do(lambda: self._host.__setitem__(where, inside))
 
     def __len__(self) -> int:
@@ -168,7 +170,8 @@ def _index(index):
 
 def _lifted(function):
     """A function of the host's arrays, or a method of one, as one that the device runs."""
-    name = getattr(function, "__name__", "")
+    name, owner = getattr(function, "__name__", ""), getattr(function, "__self__", None)
+    kernel = owner.__name__ if isinstance(owner, np.ufunc) and name == "__call__" else name
 
     def on_the_device(*args, **options):
         if name in _READING or name == "where" and len(args) == 1:
@@ -176,14 +179,19 @@ def _lifted(function):
         out = options.get("out")
         args, options = [_inside(a) for a in args], {k: _inside(v) for k, v in options.items()}
         if out is None and name not in _IN_PLACE:
-            return _result(lambda: function(*args, **options), [getattr(function, "__self__", None), args])
-        counts["launches"] += 1
+            return _result(lambda: function(*args, **options), [owner, args], kernel)
+        _launched(kernel)
         do(lambda: function(*args, **options))
         return out[0] if isinstance(out, tuple) else out
     return on_the_device
 
 
-def _result(compute, inputs):
+def _launched(name):
+    counts["launches"] += 1
+    launched[name] += 1
+
+
+def _result(compute, inputs, name):
     """What compute() returns, on the device: views share memory, new arrays are put into guarded memory.
 
     In a capture it is computed as well, but for the shapes only.
@@ -198,7 +206,7 @@ def _result(compute, inputs):
             part = ndarray(part if view else guarded(np.asarray(part)), view)
         arrays.append(part)
     if made:
-        counts["launches"] += 1
+        _launched(name)
         if stream.tape is not None:
             stream.tape.append(lambda: _rewrite(arrays, compute(), kind))
     return arrays[0] if kind is None else kind(*arrays) if hasattr(value, "_fields") else kind(arrays)
@@ -233,7 +241,7 @@ def asarray(array: Any, dtype: Any = None, order: Any = None) -> ndarray:
         return array if dtype in (None, array.dtype) else array.astype(dtype)
     host = np.asarray(array, dtype, order=order)
     if not host.ndim:                                # CuPy hands it to a kernel as an argument
-        return _result(lambda: np.array(host), [])
+        return _result(lambda: np.array(host), [], "fill")
     copying()
     return ndarray(guarded(host))
 
@@ -295,8 +303,7 @@ def _runner(kernel):
     tables = [i for i, (_, kind, _) in enumerate(kernel.parameters) if kind == "?"]
 
     def run(grid, block, values):
-        counts["launches"] += 1
-        launched[kernel.name] += 1
+        _launched(kernel.name)
         hosts = tuple(_contiguous(kernel.name, v) for v in values)
         do(lambda: [*(check_addresses(kernel.name, hosts[i]) for i in tables), kernel(grid, block, hosts)])
     return run

@@ -19,7 +19,7 @@ import numpy as np
 from .build import EmulatorError
 
 counts: Counter[str] = Counter()                     # launches, allocations, bytes, syncs, copies to the device
-launched: Counter[str] = Counter()                   # by kernel
+launched: Counter[str] = Counter()                   # by kernel, or function of the array library
 in_use: Counter[str] = Counter()                     # bytes: now, peak
 _PAGE, _GUARD = mmap.PAGESIZE, 1 << 20
 _live: dict[int, int] = {}                           # the addresses of all arrays' memory: first -> end
