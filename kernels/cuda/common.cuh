@@ -1,6 +1,10 @@
 // What all kernels share: the sizes of a sliding window, the loop over elements, sums over warps and blocks.
 #pragma once
 
+#ifndef INFINITY                               // NVRTC has no <math.h>
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
 // Heights and widths of input, kernel, stride, padding before the input, dilation, output: as kernels/geometry.py.
 struct Window {
   int H, W, KH, KW, SH, SW, PH, PW, DH, DW, OH, OW;

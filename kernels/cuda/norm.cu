@@ -73,11 +73,13 @@ __global__ void batch_statistics(const double *means, const double *squares, dou
   if (lane == 0) mean[c] = exact[c] = m, var[c] = exact[C + c] = v;
 }
 
+// __restrict__: what is stored is not read, so the loads of the next elements need not wait for it.
+
 // y = (x - mean) / std * weight + bias, + residual if given, and relu of that if wanted; by `exact` if given.
 template <typename T>
-__global__ void batch_norm(const T *x, const double *exact, const T *mean, const T *var, const T *weight,
-                           const T *bias, const T *residual, bool relu, T *y, double eps, int C, int R, int count,
-                           int lanes, int step) {
+__global__ void batch_norm(const T *__restrict__ x, const double *exact, const T *mean, const T *var, const T *weight,
+                           const T *bias, const T *__restrict__ residual, bool relu, T *__restrict__ y, double eps,
+                           int C, int R, int count, int lanes, int step) {
   Work w(C, count, lanes, step);
   if (w.c >= C) return;
   double m = exact ? exact[w.c] : mean[w.c], v = exact ? exact[C + w.c] : var[w.c];
@@ -130,9 +132,10 @@ __global__ void channel_gradients(const double *sums, const double *products, co
 // gx, from the sums of channel_gradients if the statistics follow x (its gradient is centred then); gresidual, if
 // wanted, is what of g counts.
 template <typename T>
-__global__ void batch_norm_backward(const T *g, const T *y, const T *x, const T *mean, const T *var, const T *weight,
-                                    const double *exact, T *gx, T *gresidual, double eps, int C, int R, int count,
-                                    int lanes, int step) {
+__global__ void batch_norm_backward(const T *__restrict__ g, const T *__restrict__ y, const T *__restrict__ x,
+                                    const T *mean, const T *var, const T *weight, const double *exact,
+                                    T *__restrict__ gx, T *__restrict__ gresidual, double eps, int C, int R,
+                                    int count, int lanes, int step) {
   Work w(C, count, lanes, step);
   if (w.c >= C) return;
   double m = mean[w.c], rstd = 1 / sqrt(var[w.c] + eps), scale = rstd * (weight ? (double)weight[w.c] : 1.0);
