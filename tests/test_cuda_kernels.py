@@ -119,6 +119,8 @@ def rows(dtype):
 
 def add_updates(calls, dtype):
     """Several arrays at once: an empty one, one of more than a chunk, and one that lies in no order."""
+    mean, var, *now = (normal((70,), dtype, seed) for seed in range(4))
+    calls["running_update"] += [([m, v], now, 0.3, 70 / 69) for m, v in ((mean, var), (None, var), (mean, None))]
     p, g, s = ([normal(shape, dtype, seed) for shape in ((3, 4), (0, 2), (5,), (2, 3, 700))] for seed in range(3))
     s, small = [abs(a) for a in s], [a * dtype(0.1) for a in p]
     for numbers, options in (((0.1, 0.0, 0.0, 0.0), (False, False, True)), ((0.1, 0.9, 0.1, 0.01), (True, True, False)),
@@ -137,9 +139,9 @@ ROWS = {dtype: rows(dtype) for dtype in FLOATS}
 def outcome(kernels, name, arguments, move):
     """What a kernel returns, and what it made of its arguments."""
     if name.endswith("_update"):
-        moved = [[move(a.copy()) for a in v] if isinstance(v, list) else v for v in arguments]
+        moved = [[a if a is None else move(a.copy()) for a in v] if isinstance(v, list) else v for v in arguments]
         getattr(kernels, name)(*moved)
-        return tuple(a for v in moved if isinstance(v, list) for a in v)
+        return tuple(a for v in moved if isinstance(v, list) for a in v if a is not None)
     return getattr(kernels, name)(*[move(a.copy() if isinstance(a, np.ndarray) else a) for a in arguments])
 
 

@@ -1,4 +1,5 @@
-// Optimizer updates of many arrays in one launch (kernels/reference/optim.py has the formulas), and dropout.
+// Optimizer updates of many arrays in one launch (kernels/reference/optim.py has the formulas), running statistics, and
+// dropout.
 //
 // Layout      `arrays` holds addresses: all parameters, then all gradients, then each kind of state, n of each;
 //             every array lies in C order.  `chunks` says what a block works on: (array, first element, end)
@@ -75,6 +76,15 @@ __global__ void rmsprop(T *const *arrays, const long long *chunks, int n, const 
     T scaled = g / (sqrt(spread) + eps);
     if (buf) scaled = buf[i] = buf[i] * numbers[5] + scaled;
     param[i] -= lr * scaled;
+  }
+}
+
+// Batch norm's running statistics: kept = keep * kept + share * now.
+template <typename T>
+__global__ void running(T *mean, T *var, const T *mean_now, const T *var_now, T keep, T share, T unbias, long long n) {
+  each(i, n) {
+    if (mean) mean[i] = mean[i] * keep + mean_now[i] * share;
+    if (var) var[i] = var[i] * keep + var_now[i] * unbias * share;
   }
 }
 

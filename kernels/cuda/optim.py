@@ -1,4 +1,4 @@
-"""Optimizer updates of all parameters in one launch, and dropout: see optim.cu."""
+"""Optimizer updates of all parameters in one launch, running statistics and dropout: see optim.cu."""
 from __future__ import annotations
 
 from functools import lru_cache
@@ -11,7 +11,7 @@ from ..reference._xp import array_module
 from .arrays import in_float, new, plain
 from .launch import TYPES, launch
 
-__all__ = ["sgd_update", "adam_update", "rmsprop_update", "dropout"]
+__all__ = ["sgd_update", "adam_update", "rmsprop_update", "running_update", "dropout"]
 FILE = "optim.cu"
 CHUNK = 4096                                         # elements of a block: 16 for each of its threads
 
@@ -73,6 +73,15 @@ def rmsprop_update(params, grads, vs, bufs, gavgs, numbers, maximize):
 def _rmsprop_numbers(numbers):
     lr, alpha, eps, weight_decay, momentum = numbers
     return lr, alpha, 1 - alpha, eps, weight_decay, momentum
+
+
+def running_update(kept, now, momentum, unbias):
+    """Running mean and variance (C,) move towards a batch's; see the reference."""
+    arrays = [a for a in (*kept, *now) if a is not None]
+    like = now[0]
+    if like.dtype not in TYPES or any(a.dtype != like.dtype or not a.flags.c_contiguous for a in arrays):
+        return optim.running_update(kept, now, momentum, unbias)
+    launch(FILE, "running", like.dtype, like.size, (*kept, *now, 1 - momentum, momentum, unbias, like.size))
 
 
 # ---------------------------------------------------------------------------------------- many arrays, one launch

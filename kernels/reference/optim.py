@@ -3,6 +3,7 @@
     sgd       v = momentum*v + (1 - dampening)*g;  param -= lr * v                     Sutskever et al. 2013
     adam      m, v = running means of g and g^2;  param -= lr * m^ / (sqrt(v^) + eps)  Kingma & Ba 2015, algorithm 1
     rmsprop   v = running mean of g^2;  param -= lr * g / (sqrt(v) + eps)              Hinton, lecture 6e
+    running   kept = (1 - momentum)*kept + momentum*now, for batch norm's statistics   Ioffe & Szegedy 2015, section 3.1
 
 Every argument in the plural is a list with an array for each parameter, all of one dtype and on one device, or None.
 `numbers` are those that may change from step to step: a tuple, or a Varying of one (kernels/capture.py).
@@ -11,7 +12,7 @@ from itertools import repeat
 
 from ._xp import array_module
 
-__all__ = ["sgd_update", "adam_update", "rmsprop_update"]
+__all__ = ["sgd_update", "adam_update", "rmsprop_update", "running_update"]
 
 
 def rows(*lists):
@@ -95,3 +96,15 @@ def _rmsprop(param, grad, v, buf, gavg, lr, alpha, eps, weight_decay, momentum, 
         buf += scaled
         scaled = buf
     param -= lr * scaled
+
+
+def running_update(kept, now, momentum, unbias):
+    """Running mean and variance (C,) move towards a batch's.
+
+    kept     [mean, variance], either may be None
+    now      [mean, biased variance]
+    unbias   n / (n - 1), by which the variance is multiplied
+    """
+    for old, new in zip(kept, (now[0], now[1] * unbias)):
+        if old is not None:
+            old[...] = old * (1 - momentum) + new * momentum

@@ -192,10 +192,13 @@ def _update_running(running_mean, running_var, mean, var, momentum, n):
     """running += momentum * (now - running), in place, with the unbiased variance; not in a repeated forward pass."""
     if is_replaying():
         return
-    for running, now in ((running_mean, mean), (running_var, var * (n / max(1, n - 1)))):
-        if running is not None:
-            running.data[...] = running.data * (1 - momentum) + now * momentum
-            running._version += 1
+    kept = [None if t is None else t.data for t in (running_mean, running_var)]
+    given = [a for a in kept if a is not None]
+    if given:
+        kernels(given[0]).running_update(kept, [mean, var], momentum, n / max(1, n - 1))
+    for t in (running_mean, running_var):
+        if t is not None:
+            t._version += 1
 
 
 @function
