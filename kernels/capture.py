@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from .reference._xp import array_module
-
 __all__ = ["Varying", "constant", "copy_in", "each_run", "is_capturing", "record"]
 
 
@@ -81,9 +79,14 @@ def each_run(function: Callable[[], Any]) -> None:
         _mode.notes.before.append(function)
 
 
+def _library(array):
+    from .reference._xp import array_module          # late: the package of references takes a while to load
+    return array_module(array)
+
+
 def copy_in(array: Any, values: np.ndarray) -> None:
     """Copy the host's values into an array of the device, without waiting for it.  Same shape; dtypes are converted."""
-    stream = array_module(array).cuda.get_current_stream()
+    stream = _library(array).cuda.get_current_stream()
     array.set(np.ascontiguousarray(values, array.dtype).reshape(array.shape), stream=stream)
 
 
@@ -146,8 +149,8 @@ class Varying:
         derive   a function of a module: the array is made once for each
         """
         if self._notes is not _mode.notes:           # made outside of this capture: it stays what it is
-            return constant(array_module(like), np.asarray(derive(self.value), dtype).reshape(shape))
-        xp = array_module(like)
+            return constant(_library(like), np.asarray(derive(self.value), dtype).reshape(shape))
+        xp = _library(like)
         key = xp.__name__, np.dtype(dtype), derive
         if key not in self._arrays:
             array = xp.asarray(np.asarray(derive(self._value), dtype).reshape(shape)) if self._known else \

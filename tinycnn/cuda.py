@@ -86,8 +86,7 @@ def capture(step: Callable[..., Any], *example_inputs: Any, warmup: int = 2, dev
                          "must find")
     arrays = [as_array(a) for a in example_inputs]
     where = device or next((device_of(a) for a in arrays if device_of(a) != "cpu"), "cpu")
-    session = runtime(where).Session()
-    with session:
+    with runtime(where).Session() as session:
         inputs = [to_device(a, where).copy() for a in arrays]
         for _ in range(warmup):
             step(*map(Tensor, inputs))

@@ -37,6 +37,9 @@ class Session:
     """
 
     def __init__(self) -> None:
+        if not is_available():
+            raise RuntimeError("device 'cuda': CuPy finds no GPU or no driver: use device='cuda-emu' to run the CUDA "
+                               "kernels on the CPU")
         self.pool, self._stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
         self._entered = ExitStack()
         _sessions.add(self)
