@@ -2,9 +2,15 @@
 
     launch("pool.cu", "max_pool", x.dtype, n, (x, y, where, win, n))
 
-compiles kernels/cuda/pool.cu once for each (kernel, dtype), reads the kernel's parameters from the source, casts every
-scalar to the type declared there (CuPy would pass a Python float as eight bytes, whatever the kernel takes), and starts
-enough blocks of 256 threads for n elements.
+compiles the kernels of kernels/cuda/pool.cu once for each dtype, reads the kernel's parameters from the source, casts
+every scalar to the type declared there (CuPy would pass a Python float as eight bytes, whatever the kernel takes), and
+starts enough blocks of 256 threads for n elements.
+
+A kernel is a template of T, made for float and double, unless a comment above it says what it is made for:
+
+    // instances: <float, 0> <float, 1>
+    template <typename T, int MODE>
+    __global__ void ...                              launch(..., variant=("0",)) runs the first of them
 """
 from __future__ import annotations
 
@@ -22,7 +28,8 @@ TYPES = {np.dtype("float32"): "float", np.dtype("float64"): "double"}
 SCALARS = {"int": np.int32, "long long": np.int64, "unsigned long long": np.uint64, "float": np.float32,
            "double": np.float64, "bool": np.bool_}
 BLOCK, MOST_BLOCKS = 256, 65535                      # kernels loop over what is left (common.cuh: each)
-_KERNEL = re.compile(r"template\s*<\s*typename\s+T\s*>\s*__global__\s+void\s+(\w+)\s*\(([^)]*)\)", re.S)
+_KERNEL = re.compile(r"(?://\s*instances:([^\n]*)\n\s*)?template\s*<\s*typename\s+T\s*(?:,[^>]*)?>\s*__global__\s+"
+                     r"void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", re.S)
 
 
 class Parameter(NamedTuple):
@@ -32,12 +39,25 @@ class Parameter(NamedTuple):
     name: str
 
 
+class Kernel(NamedTuple):
+    """A kernel of a .cu file: its parameters, and the template arguments it is made for: ("float, 0", "float, 1")."""
+
+    parameters: tuple[Parameter, ...]
+    instances: tuple[str, ...]
+
+
 @cache
-def declared(file: str) -> dict[str, tuple[Parameter, ...]]:
-    """The kernels of a .cu file and their parameters.  Raises ValueError for a parameter that cannot be read."""
-    source = re.sub(r"//[^\n]*", "", (FOLDER / file).read_text(encoding="utf-8"))
-    return {name: tuple(_parameter(file, name, text) for text in parameters.split(","))
-            for name, parameters in _KERNEL.findall(source)}
+def declared(file: str) -> dict[str, Kernel]:
+    """The kernels of a .cu file by name.  Raises ValueError for a parameter that cannot be read."""
+    source = re.sub(r"//(?!\s*instances:)[^\n]*", "", (FOLDER / file).read_text(encoding="utf-8"))
+    return {name: Kernel(tuple(_parameter(file, name, text) for text in parameters.split(",")),
+                         tuple(re.findall(r"<([^>]*)>", listed)) or tuple(TYPES.values()))
+            for listed, name, parameters in _KERNEL.findall(source)}
+
+
+def instances(file: str) -> tuple[str, ...]:
+    """All that is compiled of a .cu file: ("max_pool<float>", "max_pool<double>", ...)."""
+    return tuple(f"{name}<{arguments}>" for name, kernel in declared(file).items() for arguments in kernel.instances)
 
 
 def _parameter(file, kernel, text):
@@ -48,15 +68,25 @@ def _parameter(file, kernel, text):
     return Parameter(kind, words[-1])
 
 
-def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...], blocks: int | None = None) -> None:
-    """Run a kernel for T = dtype over n elements, or with as many blocks as given.
+def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...],
+           blocks: int | tuple[int, ...] | None = None, *, threads: int = BLOCK, shared: int = 0,
+           variant: tuple[str, ...] = ()) -> None:
+    """Run a kernel for T = dtype over n elements, or with as many blocks as given; nothing for n = 0.
 
-    Raises TypeError for a dtype there is no kernel for and arguments of the wrong kind, ValueError for their number.
+    threads   of a block
+    shared    bytes of dynamic shared memory of a block
+    variant   the template arguments after T
+
+    Raises TypeError for a dtype or variant there is no kernel for and arguments of the wrong kind, ValueError for their
+    number.
     """
     dtype = np.dtype(dtype)
     if dtype not in TYPES:
         raise TypeError(f"{kernel}: CUDA kernels compute in float32 and float64, got {dtype}")
-    parameters = declared(file)[kernel]
+    parameters, made = declared(file)[kernel]
+    chosen = ", ".join((TYPES[dtype], *variant))
+    if chosen not in made:
+        raise TypeError(f"{kernel}: is made for {'; '.join(made)}, not for {chosen}")
     if len(arguments) != len(parameters):
         raise ValueError(f"{kernel} takes {len(parameters)} arguments ({', '.join(p.name for p in parameters)}), got "
                          f"{len(arguments)}")
@@ -64,8 +94,9 @@ def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...
         return                                       # a launch of no blocks is an error
     library = _library(arguments)
     values = tuple(_cast(kernel, p, a, dtype) for p, a in zip(parameters, arguments))
-    grid = (min(-(-n // BLOCK), MOST_BLOCKS) if blocks is None else blocks,)
-    _functions(library, file, dtype)[kernel](grid, (BLOCK,), values)
+    grid = min(-(-n // BLOCK), MOST_BLOCKS) if blocks is None else blocks
+    run = _functions(library, file, TYPES[dtype])[f"{kernel}<{chosen}>"]
+    run(grid if isinstance(grid, tuple) else (grid,), (threads,), values, shared)
 
 
 def _library(arguments):
@@ -86,21 +117,25 @@ def _cast(kernel, parameter, argument, dtype):
 
 
 @cache
-def _functions(library, file, dtype):
-    """The kernels of a file, compiled for one dtype: name -> what is called with grid, block and arguments."""
-    expressions = {name: f"{name}<{TYPES[dtype]}>" for name in declared(file)}
+def _functions(library, file, ctype):
+    """The instances of a file for one T, compiled: name -> what is called with grid, block, arguments, shared bytes."""
+    names = tuple(name for name in instances(file) if re.split("[<,>]", name)[1] == ctype)
     if library == "cupy":
-        return _compiled_by_cupy(file, expressions)
+        return _compiled_by_cupy(file, names)
     device = import_module(__package__.replace(".cuda", ".emulator.device"))
-    return device.functions(FOLDER / file, expressions)
+    return device.functions(FOLDER / file, names)
 
 
-def _compiled_by_cupy(file, expressions):
+def _compiled_by_cupy(file, names):
     cupy = sys.modules["cupy"]
-    module = cupy.RawModule(code=(FOLDER / file).read_text(encoding="utf-8"),
-                            name_expressions=tuple(expressions.values()), options=("-std=c++17", f"-I{FOLDER}"))
+    module = cupy.RawModule(code=(FOLDER / file).read_text(encoding="utf-8"), name_expressions=names,
+                            options=("-std=c++17", f"-I{FOLDER}"))
     null = np.uintp(0)
 
     def runner(function):
-        return lambda grid, block, values: function(grid, block, tuple(null if v is None else v for v in values))
-    return {name: runner(module.get_function(expression)) for name, expression in expressions.items()}
+        def run(grid, block, values, shared):
+            if shared > max(function.max_dynamic_shared_size_bytes, 48 << 10):
+                function.max_dynamic_shared_size_bytes = shared              # more than 48 KiB must be asked for
+            function(grid, block, tuple(null if v is None else v for v in values), shared_mem=shared)
+        return run
+    return {name: runner(module.get_function(name)) for name in names}

@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 DEBUG = os.environ.get("TINYCNN_EMULATOR_DEBUG") == "1"
 FLAGS = ("-std=c++17", *(("-O0", "-g3") if DEBUG else ("-O1", "-g1")), "-shared", "-fPIC", "-fvisibility=hidden", "-w",
          "-fno-strict-aliasing", "-ffp-contract=off", "-fcf-protection=none", "-U_FORTIFY_SOURCE")
+MOST_SHARED = 227 << 10                              # bytes of a block, on an H100
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?([\w\s]+?)\s+(\w+)\s*\[\s*\]\s*;")
 _STATIC = re.compile(r"(?<!extern )(__shared__\s+(?:__align__\(\d+\)\s+)?[\w:<>]+\s+)([^;]*?)\s*;")
 
@@ -117,13 +118,16 @@ class Kernel:
         getattr(lib, f"emu_sig_{index}")(text)
         self.parameters = [(s[0] == "*", s[1], ord(s[2]) - 48) for s in text.value.decode().split()]
 
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...],
+                 shared: int = 0) -> None:
         if len(arguments) != len(self.parameters):
             raise EmulatorError(f"{self.name}: {len(arguments)} arguments for {len(self.parameters)} parameters")
         values = [self._value(i, a, *p) for i, (a, p) in enumerate(zip(arguments, self.parameters))]
         pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(v) for v in values])
         sizes = [(*size, 1, 1)[:3] for size in (grid, block)]
-        error = self._launch(ctypes.byref(_Config(*sizes, 0, current.mode(), current.seed)), pointers)
+        if shared > MOST_SHARED:
+            raise EmulatorError(f"{self.name}: {shared:,} bytes of shared memory, a block has at most {MOST_SHARED:,}")
+        error = self._launch(ctypes.byref(_Config(*sizes, shared, current.mode(), current.seed)), pointers)
         if error:
             raise EmulatorError(f"{self.name}, grid {tuple(grid)}, block {tuple(block)}: {error.decode()}")
 

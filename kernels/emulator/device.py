@@ -293,19 +293,19 @@ def install() -> ModuleType:
 
 # ---------------------------------------------------------------------------------------- kernels
 
-def functions(path: Any, expressions: dict[str, str]) -> dict[str, Any]:
-    """The kernels of a .cu file: name -> what is called with grid, block and arguments."""
-    lib = build.library(path, tuple(expressions.values()))
-    return {name: _runner(build.Kernel(lib, i, expression)) for i, (name, expression) in enumerate(expressions.items())}
+def functions(path: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Instances of kernels of a .cu file: name -> what is called with grid, block, arguments and shared bytes."""
+    lib = build.library(path, names)
+    return {name: _runner(build.Kernel(lib, i, name)) for i, name in enumerate(names)}
 
 
 def _runner(kernel):
     tables = [i for i, (_, kind, _) in enumerate(kernel.parameters) if kind == "?"]
 
-    def run(grid, block, values):
+    def run(grid, block, values, shared):
         _launched(kernel.name)
         hosts = tuple(_contiguous(kernel.name, v) for v in values)
-        do(lambda: [*(check_addresses(kernel.name, hosts[i]) for i in tables), kernel(grid, block, hosts)])
+        do(lambda: [*(check_addresses(kernel.name, hosts[i]) for i in tables), kernel(grid, block, hosts, shared)])
     return run
 
 
