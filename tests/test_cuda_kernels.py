@@ -68,7 +68,7 @@ def rows(dtype):
         y, where = reference.max_pool2d(image, win)
         calls["max_pool2d_backward"] += [(y, where, (win.H, win.W), win), (y, where, (win.H, win.W))]
         calls["max_pool2d_gather"].append((image, where))
-    for size, out in (((7, 5), (3, 2)), ((2, 3), (4, 7)), ((6, 6), (1, 6))):
+    for size, out in (((7, 5), (3, 2)), ((2, 3), (4, 7)), ((6, 6), (1, 6)), ((5, 7), (1, 1))):
         calls["adaptive_avg_pool2d"].append((x(2, 3, *size), out))
         calls["adaptive_avg_pool2d_backward"].append((x(2, 3, *out), size))
         calls["adaptive_max_pool2d"].append((x(2, 3, *size).round(), out))
@@ -196,7 +196,8 @@ def test_channels_last_stays_so(name, monkeypatch):
 
     def move(a):
         return device.asarray(LAYOUTS["channels last"](a)) if isinstance(a, np.ndarray) else a
-    images = [arguments for arguments in ROWS[np.float32][name] if arguments[0].ndim > 2]
+    images = [arguments for arguments in ROWS[np.float32][name]
+              if arguments[0].ndim > 2 and arguments[0].shape[2:] != (1, 1)]       # a pixel lies in both orders
     assert images
     for arguments in images:
         found = getattr(cuda, name)(*map(move, arguments))

@@ -101,12 +101,14 @@ __global__ void channel_sums(const T *g, const T *y, const T *x, const T *mean, 
                              int parts) {
   __shared__ double s[256];
   Work w(C, count, lanes, step);
+  const T *gate = y ? y : g;                                     // loaded in any case: loads in branches come late
   double sum = 0, product = 0;
 #pragma unroll 4
   for (int e = w.first; e < w.last; e += w.stride) {
     long long i = place(e, w.c, C, R);
     int k = rstd ? e / pixels * groups + w.c / (C / groups) : w.c;
-    double own = y && !(y[i] > 0) ? T(0) : g[i], d = (double)x[i] - mean[k];
+    double own = g[i], sign = gate[i], d = (double)x[i] - mean[k];
+    if (y && !(sign > 0)) own = 0;
     sum += own, product += own * (rstd ? d * rstd[k] : d);
   }
   sum = block_sum(sum, s, lanes), product = block_sum(product, s, lanes);
@@ -140,11 +142,14 @@ __global__ void batch_norm_backward(const T *__restrict__ g, const T *__restrict
   if (w.c >= C) return;
   double m = mean[w.c], rstd = 1 / sqrt(var[w.c] + eps), scale = rstd * (weight ? (double)weight[w.c] : 1.0);
   double mean_g = exact ? exact[w.c] / count : 0.0, mean_gx = exact ? exact[C + w.c] / count : 0.0;
+  const T *gate = y ? y : g;
 #pragma unroll 4
   for (int e = w.first; e < w.last; e += w.stride) {
     long long i = place(e, w.c, C, R);
-    T own = y && !(y[i] > 0) ? T(0) : g[i];
-    gx[i] = (exact ? own - mean_g - (x[i] - m) * rstd * mean_gx : (double)own) * scale;
+    T own = g[i], sign = gate[i];
+    double d = x[i] - m;
+    if (y && !(sign > 0)) own = 0;
+    gx[i] = (exact ? own - mean_g - d * rstd * mean_gx : (double)own) * scale;
     if (gresidual) gresidual[i] = own;
   }
 }
