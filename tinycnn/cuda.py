@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .autograd import Tensor, as_array
-from .backend import copy_in, device_of, record, runtime, to_device
+from .backend import copy_in, device_of, is_readable, record, runtime, to_device
 from .recompute import mapped
 
 __all__ = ["capture", "empty_cache", "is_available", "max_memory_allocated", "memory_allocated",
@@ -85,7 +85,7 @@ def capture(step: Callable[..., Any], *example_inputs: Any, warmup: int = 2, dev
         raise ValueError(f"capture: warmup must be at least 1, got {warmup}: the first step makes memory that replays "
                          "must find")
     arrays = [as_array(a) for a in example_inputs]
-    where = device or next((device_of(a) for a in arrays if device_of(a) != "cpu"), "cpu")
+    where = device or next((device_of(a) for a in arrays if not is_readable(a)), "cpu")
     with runtime(where).Session() as session:
         inputs = [to_device(a, where).copy() for a in arrays]
         for _ in range(warmup):
@@ -125,7 +125,7 @@ class Captured:
                                  f"captured for {kept.shape} and {kept.dtype}: capture it again for others (a last, "
                                  "smaller batch: drop_last=True, or run it eagerly)")
         for given, kept in zip(arrays, self._inputs):
-            if device_of(given) == "cpu":
+            if is_readable(given):
                 copy_in(kept, given)
             else:
                 kept[...] = given

@@ -140,7 +140,7 @@ class Optimizer:
         grads = [_plain(p.grad.data, p.dtype) for p in params]
         self._update(plain, grads, [self.state[p] for p in params], group)
         for array, own in zip(arrays, plain):
-            if own is not array and not array_module(array).shares_memory(own, array):
+            if own is not array:
                 array[...] = own
         each_run(lambda: _changed(params))
 
@@ -197,7 +197,9 @@ class Optimizer:
 
 
 def _plain(array, dtype):
-    """The array in C order and that dtype."""
+    """The array in C order and that dtype: itself, if it is so."""
+    if array.flags.c_contiguous and array.dtype == dtype:
+        return array
     return array_module(array).ascontiguousarray(array, dtype).reshape(array.shape)       # NumPy makes (1,) of ()
 
 
