@@ -35,6 +35,7 @@ CASES = [
     case("adaptive_avg_pool1d", (2, 3, 7), output_size=3),
     case("adaptive_max_pool2d", apart(1, 2, 5, 6), output_size=(2, 4), return_indices=True),
     case("adaptive_max_pool2d", apart(2, 5, 4), output_size=(None, 3)),
+    case("adaptive_max_pool2d", apart(1, 2, 6, 4), output_size=(2, 4)),  # bins of equal size
     case("adaptive_max_pool1d", apart(2, 3, 7), output_size=4),
     case("max_unpool2d", (1, 2, 2, 2), np.array([[[[0, 3], [8, 11]], [[5, 2], [13, 10]]]]), kernel_size=2),
     case("max_unpool2d", (1, 1, 2), np.array([[[4, 3]]]), kernel_size=2, output_size=(3, 4)),
