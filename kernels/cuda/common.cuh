@@ -40,7 +40,7 @@ __device__ V block_sum(V v, V *s, int columns = 1) {
   return s[threadIdx.x % columns];
 }
 
-// The sum over a team, the 32 threads of a warp or the 256 of a block, in each of them: a row's, which is short or long.
+// The sum over a team, the 32 threads of a warp or the 256 of a block, in each of them: a short row's or a long one's.
 template <typename V>
 __device__ V team_sum(V v, V *s, int team) {
   if (team == 256) return block_sum(v, s);
