@@ -15,7 +15,6 @@ A kernel is a template of T, made for float and double, unless a comment above i
 from __future__ import annotations
 
 import re
-import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -121,21 +120,6 @@ def _functions(library, file, ctype):
     """The instances of a file for one T, compiled: name -> what is called with grid, block, arguments, shared bytes."""
     names = tuple(name for name in instances(file) if re.split("[<,>]", name)[1] == ctype)
     if library == "cupy":
-        return _compiled_by_cupy(file, names)
+        return import_module(f"{__package__}.compiler").for_cupy(file, names)
     device = import_module(__package__.replace(".cuda", ".emulator.device"))
     return device.functions(FOLDER / file, names)
-
-
-def _compiled_by_cupy(file, names):
-    cupy = sys.modules["cupy"]
-    module = cupy.RawModule(code=(FOLDER / file).read_text(encoding="utf-8"), name_expressions=names,
-                            options=("-std=c++17", f"-I{FOLDER}"))
-    null = np.uintp(0)
-
-    def runner(function):
-        def run(grid, block, values, shared):
-            if shared > max(function.max_dynamic_shared_size_bytes, 48 << 10):
-                function.max_dynamic_shared_size_bytes = shared              # more than 48 KiB must be asked for
-            function(grid, block, tuple(null if v is None else v for v in values), shared_mem=shared)
-        return run
-    return {name: runner(module.get_function(name)) for name in names}
