@@ -2,7 +2,7 @@
 
     launch("pool.cu", "max_pool", x.dtype, n, (x, y, where, win, n))
 
-compiles the kernels of kernels/cuda/pool.cu once for each dtype, reads the kernel's parameters from the source, casts
+compiles the kernels of kernels/cuda/pool.cu once for float or double, reads the kernel's parameters from the source, casts
 every scalar to the type declared there (CuPy would pass a Python float as eight bytes, whatever the kernel takes), and
 starts enough blocks of 256 threads for n elements.
 
@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parent
 TYPES = {np.dtype("float32"): "float", np.dtype("float64"): "double"}
 SCALARS = {"int": np.int32, "long long": np.int64, "unsigned long long": np.uint64, "float": np.float32,
            "double": np.float64, "bool": np.bool_}
+STRUCTS = ("Window", "Gather")                       # of ints, passed by value: a tuple in the order of their fields
 BLOCK, MOST_BLOCKS = 256, 65535                      # kernels loop over what is left (common.cuh: each)
 _KERNEL = re.compile(r"(?://\s*instances:([^\n]*)\n\s*)?template\s*<\s*typename\s+T\s*(?:,[^>]*)?>\s*__global__\s+"
                      r"void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", re.S)
@@ -62,7 +63,7 @@ def instances(file: str) -> tuple[str, ...]:
 def _parameter(file, kernel, text):
     words = text.replace("*", " * ").replace("const", " ").replace("__restrict__", " ").split()
     kind = " ".join(words[:-1]).replace(" *", "*")
-    if kind.rstrip("*") not in (*SCALARS, "T", "Window"):
+    if kind.rstrip("*") not in (*SCALARS, *STRUCTS, "T"):
         raise ValueError(f"{file}: {kernel}: the type of {text.strip()!r} is not one a launch can pass")
     return Parameter(kind, words[-1])
 
@@ -94,7 +95,7 @@ def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...
     library = _library(arguments)
     values = tuple(_cast(kernel, p, a, dtype) for p, a in zip(parameters, arguments))
     grid = min(-(-n // BLOCK), MOST_BLOCKS) if blocks is None else blocks
-    run = _functions(library, file, TYPES[dtype])[f"{kernel}<{chosen}>"]
+    run = _functions(library, file, chosen)[f"{kernel}<{chosen}>"]
     run(grid if isinstance(grid, tuple) else (grid,), (threads,), values, shared)
 
 
@@ -110,15 +111,17 @@ def _cast(kernel, parameter, argument, dtype):
         if argument is not None and not hasattr(argument, "strides"):
             raise TypeError(f"{kernel}: {parameter.name} must be an array, got {type(argument).__name__}")
         return argument
-    if kind == "Window":
-        return np.array(tuple(argument), np.int32).view("V48")         # a struct of 12 ints, passed by value
+    if kind in STRUCTS:
+        return np.array(tuple(argument), np.int32).view(f"V{4 * len(argument)}")
     return SCALARS[kind](argument)
 
 
 @cache
-def _functions(library, file, ctype):
-    """The instances of a file for one T, compiled: name -> what is called with grid, block, arguments, shared bytes."""
-    names = tuple(name for name in instances(file) if re.split("[<,>]", name)[1] == ctype)
+def _functions(library, file, chosen):
+    """The kernels of a file for some template arguments, compiled: name -> what is called with grid, block, arguments
+    and shared bytes.
+    """
+    names = tuple(name for name in instances(file) if name.endswith(f"<{chosen}>"))
     if library == "cupy":
         return import_module(f"{__package__}.compiler").for_cupy(file, names)
     device = import_module(__package__.replace(".cuda", ".emulator.device"))

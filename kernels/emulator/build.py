@@ -116,7 +116,7 @@ class Kernel:
         self._launch.restype = ctypes.c_char_p
         text = ctypes.create_string_buffer(4096)
         getattr(lib, f"emu_sig_{index}")(text)
-        self.parameters = [(s[0] == "*", s[1], ord(s[2]) - 48) for s in text.value.decode().split()]
+        self.parameters = [(s[0] == "*", s[1], int(s[2:])) for s in text.value.decode().split()]
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...],
                  shared: int = 0) -> None:

@@ -10,6 +10,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 #include <csetjmp>
 #include <csignal>
 #include <sys/mman.h>
@@ -263,7 +264,8 @@ template <class... A> static const char *launch(void (*f)(A...), const Cfg *c, v
   return err;
 }
 template <class... A> static void signature(void (*)(A...), char *out) {
-  ((*out++ = std::is_pointer_v<A> ? '*' : '.', *out++ = Sig<A>::c(), *out++ = (char)('0' + std::min<size_t>(sizeof(A), 64)), *out++ = ' '), ...); *out = 0;
+  *out = 0;
+  ((out += sprintf(out, "%c%c%zu ", std::is_pointer_v<A> ? '*' : '.', Sig<A>::c(), sizeof(A))), ...);
 }
 }  // namespace emu
 #define EMU_EXPORT(ID, ...)                                                                                        \

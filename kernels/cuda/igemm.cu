@@ -1,0 +1,255 @@
+// Convolution of float32 on tensor cores: a matrix product whose left side is gathered from the image as it is needed.
+//
+//     forward          y (pixels, O)      =  patches (pixels, taps*C)  x  weight (O, taps*C)'
+//     input gradient   the same kernel: the patches are of gy, the weight is (C, taps*O)'.  With a stride, the pixels
+//                      that lie alike between the outputs share their taps: one launch for each kind of pixel
+//     weight gradient  gw (O, taps*C)     =  gy (pixels, O)'  x  patches (pixels, taps*C)
+//
+// Layout      images are channels-last, (N, H, W, C), and so are weights, (G, O/G, KH, KW, C/G): along K, that is taps and
+//             channels, memory is contiguous and read 16 bytes at a time.  C/G is a multiple of 4 (igemm.py pads).
+// Parallel    a block of 4 warps makes 128 x BN of the result; each warp has 64 x BN/2 of it in registers.  K goes by in
+//             tiles of 32 through a ring in shared memory: while one tile is multiplied, the next two are on their way.
+//
+//                   K -->  tile k   tile k+1  tile k+2              ring   [ k ]      being multiplied
+//       128 pixels  |     |        |         |                             [ k+1 ]    arrives
+//                                                                          [ k+2 ]    is asked for
+//       BN channels |     |        |         |
+//
+//             Rows in the ring are 36 floats apart (40 for bf16), so that the 32 lanes read from 32 different banks.
+//             A block does 2*128*BN*32 FLOPs for (128 + BN)*32*4 bytes: 42 FLOPs a byte for BN = 128.
+// MODE        0: float32's accuracy by three products, (hi + lo)(hi' + lo') without lo*lo'    1: tf32    2: bf16
+//             Sums are float32.  Infinite values give NaN in mode 0, where inf - inf is a part of them.
+#include "common.cuh"
+#include "tc.cuh"
+
+constexpr int BM = 128, BK = 32, STAGES = 3, THREADS = 128;
+constexpr int PRECISE = 0, TF32 = 1, BF16 = 2;
+
+// Where patches come from and where results go.  Result (image, j, i) of JH x JW sums over the taps (a, b) of TY x TX; it
+// belongs to pixel (j*TJ + RY, i*TI + RX) of YH x YW, its patch to (j*SJ + dy + a*DY, i*SI + dx + b*DX) of H x W, and the
+// tap's weight is number (ky + a*KY)*KW + kx + b*KX.
+struct Gather {
+  int JH, JW, TY, TX, YH, YW, TJ, TI, RY, RX, H, W, SJ, SI, dy, dx, DY, DX, ky, kx, KY, KX, KW, taps;
+};
+
+// One row of the left side: its image's first pixel, its patch's corner, and its place in the result (-1: none).
+struct Pixel {
+  long long image, out;
+  int y, x;
+};
+
+// ------------------------------------------------------------------------------------- the product of two tiles
+
+// acc (TM*16, TN*8) += a b' over BK; a(row, k) and b(column, k) read the tiles of this warp.
+template <int MODE, int TM, int TN, class A, class B>
+__device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  constexpr int DEPTH = MODE == BF16 ? 16 : 8;
+#pragma unroll
+  for (int k = 0; k < BK; k += DEPTH) {
+    unsigned high[TM][4], low[TM][4];
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        int row = 16 * i + g + 8 * (e % 2);
+        if (MODE == BF16) {
+          int at = k + 2 * t + 8 * (e / 2);
+          high[i][e] = to_bf16(a(row, at), a(row, at + 1));
+        } else {
+          float v = a(row, k + t + 4 * (e / 2));
+          high[i][e] = to_tf32(v);
+          if (MODE == PRECISE) low[i][e] = to_tf32(v - __uint_as_float(high[i][e]));
+        }
+      }
+#pragma unroll
+    for (int j = 0; j < TN; j++) {
+      unsigned other[2], rest[2];
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        if (MODE == BF16) {
+          int at = k + 2 * t + 8 * e;
+          other[e] = to_bf16(b(8 * j + g, at), b(8 * j + g, at + 1));
+        } else {
+          float v = b(8 * j + g, k + t + 4 * e);
+          other[e] = to_tf32(v);
+          if (MODE == PRECISE) rest[e] = to_tf32(v - __uint_as_float(other[e]));
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < TM; i++) {
+        if (MODE == PRECISE) mma_tf32(acc[i][j], low[i], other), mma_tf32(acc[i][j], high[i], rest);
+        if (MODE == BF16) mma_bf16(acc[i][j], high[i], other);
+        else mma_tf32(acc[i][j], high[i], other);
+      }
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------- forward and input gradient
+
+// x (images, H, W, G*C), weight (G, N, taps, C), bias (G*N) or null -> y (images, YH, YW, G*N), where the Gather says.
+// instances: <float, 0, 64> <float, 0, 128> <float, 1, 64> <float, 1, 128> <float, 2, 64> <float, 2, 128>
+template <typename T, int MODE, int BN>
+__global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight, const T *bias, T *y, Gather q,
+                                                    int images, int G, int C, int N) {
+  constexpr int LD = MODE == BF16 ? 40 : 36, TILE = (BM + BN) * LD;
+  extern __shared__ float ring[];                                // (STAGES, BM + BN, LD)
+  __shared__ Pixel pixels[BM];
+  const int tid = threadIdx.x, group = blockIdx.z, n0 = blockIdx.y * BN, CX = G * C, CY = G * N;
+  {
+    long long rest = (long long)blockIdx.x * BM + tid;
+    int i = split(rest, q.JW), j = split(rest, q.JH);
+    long long out = ((rest * q.YH + j * q.TJ + q.RY) * q.YW + i * q.TI + q.RX) * CY + group * N;
+    pixels[tid] = {rest * q.H * q.W, rest < images ? out : -1, j * q.SJ + q.dy, i * q.SI + q.dx};
+  }
+  __syncthreads();
+
+  // This thread copies 4 floats of every 16th row: those at k = 4 * column, which is channel c of tap (a, b).
+  const int column = tid % 8 * 4;
+  int a = 0, b = 0, c = column;
+  auto settle = [&]() {
+    while (c >= C && a < q.TY) {
+      c -= C;
+      if (++b == q.TX) b = 0, a++;
+    }
+  };
+  settle();
+  auto load = [&](int stage) {
+    float *tile = ring + stage * TILE + column;
+    const bool any = a < q.TY;
+    const int dy = a * q.DY, dx = b * q.DX, tap = (q.ky + a * q.KY) * q.KW + q.kx + b * q.KX;
+    for (int r = tid / 8; r < BM; r += THREADS / 8) {
+      const Pixel &p = pixels[r];
+      int yy = p.y + dy, xx = p.x + dx;
+      bool there = any && p.out >= 0 && 0 <= yy && yy < q.H && 0 <= xx && xx < q.W;
+      copy16(tile + r * LD, there ? x + (p.image + yy * q.W + xx) * CX + group * C + c : x, there);
+    }
+    for (int r = tid / 8; r < BN; r += THREADS / 8) {
+      bool there = any && n0 + r < N;
+      copy16(tile + (BM + r) * LD,
+             there ? weight + (((long long)group * N + n0 + r) * q.taps + tap) * C + c : weight, there);
+    }
+    c += BK;
+    settle();
+  };
+
+  constexpr int TM = 4, TN = BN / 16;                            // a warp's tiles of 16 x 8: 64 x BN/2
+  const int row0 = tid / 32 % 2 * 64, column0 = tid / 64 * (BN / 2);
+  float acc[TM][TN][4] = {};
+  const int steps = (q.TY * q.TX * C + BK - 1) / BK;
+  for (int s = 0; s < STAGES - 1; s++) {
+    if (s < steps) load(s);
+    copies_commit();
+  }
+  for (int step = 0; step < steps; step++) {
+    copies_wait<STAGES - 2>();
+    __syncthreads();                                             // this tile is there, the one before is done with
+    if (step + STAGES - 1 < steps) load((step + STAGES - 1) % STAGES);
+    copies_commit();
+    const float *left = ring + step % STAGES * TILE + row0 * LD;
+    const float *right = ring + step % STAGES * TILE + (BM + column0) * LD;
+    multiply<MODE>(acc, [&](int row, int k) { return left[row * LD + k]; },
+                   [&](int column, int k) { return right[column * LD + k]; });
+  }
+
+  const int g = tid % 32 / 4, t = tid % 4;
+#pragma unroll
+  for (int i = 0; i < TM; i++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      long long out = pixels[row0 + 16 * i + g + 8 * (e / 2)].out;
+#pragma unroll
+      for (int j = 0; j < TN; j++) {
+        int n = n0 + column0 + 8 * j + 2 * t + e % 2;
+        if (out >= 0 && n < N) y[out + n] = acc[i][j][e] + (bias ? bias[group * N + n] : 0.0f);
+      }
+    }
+}
+
+// ------------------------------------------------------------------------------------- weight gradient
+
+// K is the pixels, of which there are many: blockIdx.z takes a part of them, and add_parts adds the parts up in order.
+// x (images, H, W, G*C), gy (images, OH, OW, G*N) -> parts (splits, G, N, taps*C)
+// instances: <float, 0> <float, 1> <float, 2>
+template <typename T, int MODE>
+__global__ void __launch_bounds__(THREADS) convolve_weight(const T *x, const T *gy, T *parts, Window win, int images,
+                                                           int G, int C, int N, int each_steps) {
+  constexpr int WM = 64, WN = 128, LA = WM + 8, LB = WN + 8, TILE = BK * (LA + LB);
+  extern __shared__ float ring[];                                // (STAGES, BK, LA) and (BK, LB): pixels, channels
+  __shared__ Pixel pixels[2][BK];
+  const int tid = threadIdx.x, group = blockIdx.z % G, part = blockIdx.z / G, CX = G * C, CY = G * N;
+  const int m0 = blockIdx.y * WM, n0 = blockIdx.x * WN, width = win.KH * win.KW * C;
+  const long long size = (long long)win.OH * win.OW, last = images * size, first = (long long)part * each_steps * BK;
+  const int steps = (int)min((long long)each_steps, (last - first + BK - 1) / BK);
+
+  auto find = [&](int step) {                                    // the pixels of a tile, by the first warp
+    if (tid >= BK) return;
+    long long p = first + (long long)step * BK + tid, rest = p;
+    int ox = split(rest, win.OW), oy = split(rest, win.OH);
+    pixels[step % 2][tid] = {rest * win.H * win.W, p < last ? p * CY + group * N : -1, oy * win.SH - win.PH,
+                             ox * win.SW - win.PW};
+  };
+  const int m = m0 + tid % 16 * 4, n = n0 + tid % 32 * 4;       // the channels of gy, and tap and channel of x, it copies
+  const int c = n % C, ky = n / C / win.KW * win.DH, kx = n / C % win.KW * win.DW;
+  auto load = [&](int step) {
+    float *tile = ring + step % STAGES * TILE;
+    const Pixel *row = pixels[step % 2];
+    for (int r = tid / 16; r < BK; r += THREADS / 16) {
+      bool there = row[r].out >= 0 && m < N;
+      copy16(tile + r * LA + tid % 16 * 4, there ? gy + row[r].out + m : gy, there);
+    }
+    for (int r = tid / 32; r < BK; r += THREADS / 32) {
+      int yy = row[r].y + ky, xx = row[r].x + kx;
+      bool there = row[r].out >= 0 && n < width && 0 <= yy && yy < win.H && 0 <= xx && xx < win.W;
+      copy16(tile + BK * LA + r * LB + tid % 32 * 4,
+             there ? x + (row[r].image + yy * win.W + xx) * CX + group * C + c : x, there);
+    }
+  };
+
+  constexpr int TM = WM / 32, TN = WN / 16;                      // a warp's tiles of 16 x 8: 32 x 64
+  const int row0 = tid / 32 % 2 * (WM / 2), column0 = tid / 64 * (WN / 2);
+  float acc[TM][TN][4] = {};
+  for (int s = 0; s < STAGES - 1; s++) {
+    find(s);
+    __syncthreads();
+    if (s < steps) load(s);
+    copies_commit();
+  }
+  find(STAGES - 1);
+  for (int step = 0; step < steps; step++) {
+    copies_wait<STAGES - 2>();
+    __syncthreads();
+    if (step + STAGES - 1 < steps) load(step + STAGES - 1);
+    copies_commit();
+    find(step + STAGES);                                         // read after the next barrier
+    const float *left = ring + step % STAGES * TILE + row0, *right = ring + step % STAGES * TILE + BK * LA + column0;
+    multiply<MODE>(acc, [&](int row, int k) { return left[k * LA + row]; },
+                   [&](int column, int k) { return right[k * LB + column]; });
+  }
+
+  const int g = tid % 32 / 4, t = tid % 4;
+#pragma unroll
+  for (int i = 0; i < TM; i++)
+#pragma unroll
+    for (int j = 0; j < TN; j++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        int row = m0 + row0 + 16 * i + g + 8 * (e / 2), column = n0 + column0 + 8 * j + 2 * t + e % 2;
+        if (row < N && column < width)
+          parts[(((long long)part * G + group) * N + row) * width + column] = acc[i][j][e];
+      }
+}
+
+// parts (splits, rows, taps, C) -> gw (rows, kept, taps), the sum over the parts; channels from `kept` on were padding.
+// instances: <float>
+template <typename T>
+__global__ void add_parts(const T *parts, T *gw, int splits, int taps, int C, int kept, long long rows, long long n) {
+  each(i, n) {
+    long long row = i;
+    int tap = split(row, taps), c = split(row, kept);
+    T sum = 0;
+    for (int s = 0; s < splits; s++) sum += parts[((s * rows + row) * taps + tap) * C + c];
+    gw[i] = sum;
+  }
+}

@@ -1,0 +1,86 @@
+// kernels/cuda/tc.cuh for the emulator: the same functions in plain C++.
+//
+// The lanes of a warp bring their fragments, the last one multiplies for all.  A copy arrives only when it is waited
+// for; until then its destination holds NaN, so that a missing wait or barrier shows.
+#pragma once
+
+static inline unsigned to_tf32(float x) {
+  unsigned u = __float_as_uint(x);
+  if ((u & 0x7f800000u) != 0x7f800000u) u += 0x1000u;            // round half away from zero; not inf and NaN
+  return u & ~0x1fffu;
+}
+
+static inline unsigned emu_bf16(float x) {
+  unsigned u = __float_as_uint(x);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fff;            // NaN
+  return (u + 0x7fffu + (u >> 16 & 1)) >> 16;                    // round half to even
+}
+static inline unsigned to_bf16(float first, float second) { return emu_bf16(second) << 16 | emu_bf16(first); }
+
+struct EmuFragments {
+  float *d;
+  const unsigned *a, *b;
+};
+
+// D += A B for A (16, K), B (K, 8), as the fragments of all lanes make them.
+template <int K, class Fill>
+static void emu_multiply(void **lanes, Fill fill) {
+  float A[16][K], B[K][8];
+  for (int l = 0; l < 32; l++) fill(*(EmuFragments *)lanes[l], l / 4, l % 4, A, B);
+  for (int l = 0; l < 32; l++)
+    for (int i = 0; i < 4; i++) {
+      int row = l / 4 + 8 * (i / 2), column = 2 * (l % 4) + i % 2;
+      float &d = ((EmuFragments *)lanes[l])->d[i];
+      for (int k = 0; k < K; k++) d += A[row][k] * B[k][column];
+    }
+}
+
+static inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], EMU_L) {
+  EmuFragments mine{d, a, b};
+  emu::warp_collective(0xffffffffu, &mine, 20, line, [](void **lanes, unsigned) {
+    emu_multiply<8>(lanes, [](EmuFragments &f, int g, int t, float (&A)[16][8], float (&B)[8][8]) {
+      auto value = [](unsigned u) { return __uint_as_float(u & ~0x1fffu); };
+      for (int i = 0; i < 4; i++) A[g + 8 * (i % 2)][t + 4 * (i / 2)] = value(f.a[i]);
+      for (int i = 0; i < 2; i++) B[t + 4 * i][g] = value(f.b[i]);
+    });
+  });
+}
+
+static inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], EMU_L) {
+  EmuFragments mine{d, a, b};
+  emu::warp_collective(0xffffffffu, &mine, 21, line, [](void **lanes, unsigned) {
+    emu_multiply<16>(lanes, [](EmuFragments &f, int g, int t, float (&A)[16][16], float (&B)[16][8]) {
+      auto value = [](unsigned u, int half) { return __uint_as_float(half ? u & 0xffff0000u : u << 16); };
+      for (int half = 0; half < 2; half++) {
+        for (int i = 0; i < 4; i++) A[g + 8 * (i % 2)][2 * t + 8 * (i / 2) + half] = value(f.a[i], half);
+        for (int i = 0; i < 2; i++) B[2 * t + 8 * i + half][g] = value(f.b[i], half);
+      }
+    });
+  });
+}
+
+struct EmuCopy {
+  void *to;
+  const void *from;
+  long group;
+};
+static std::vector<EmuCopy> emu_copies[emu::MAXT];
+static long emu_group[emu::MAXT];
+
+static inline void copy16(void *shared, const void *global, bool there, EMU_L) {
+  if (((uintptr_t)shared | (there ? (uintptr_t)global : 0)) & 15)
+    emu::fail("line %d: an address of copy16 is not a multiple of 16", line);
+  memset(shared, 0xFF, 16);
+  emu_copies[emu::cur].push_back({shared, there ? global : nullptr, emu_group[emu::cur]});
+}
+static inline void copies_commit() { emu_group[emu::cur]++; }
+template <int N>
+static inline void copies_wait() {
+  std::vector<EmuCopy> later;
+  for (EmuCopy &c : emu_copies[emu::cur]) {
+    if (c.group >= emu_group[emu::cur] - N) later.push_back(c);
+    else if (c.from) memcpy(c.to, c.from, 16);
+    else memset(c.to, 0, 16);
+  }
+  emu_copies[emu::cur].swap(later);
+}
