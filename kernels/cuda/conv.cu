@@ -1,4 +1,4 @@
-// Convolution by im2col: patches unfolded into columns, and columns added back (kernels/reference/conv.py has the picture).
+// Convolution by im2col: patches unfolded into columns, and columns added back; a picture: kernels/reference/conv.py.
 //
 // Layout      x (N, C, H, W), cols (N, C*KH*KW, OH*OW), both in C order
 // Parallel    im2col: a thread per element of cols; col2im: a thread per element of x, which gathers what is its own,

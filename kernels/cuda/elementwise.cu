@@ -1,4 +1,7 @@
-// Elementwise kernels: activations and erf.  A thread per element; arrays in C order.
+// Elementwise kernels: activations and erf.
+//
+// Layout      any dense memory, the same order of axes for all arrays
+// Parallel    a thread per element
 #include "common.cuh"
 
 template <typename T>

@@ -3,7 +3,7 @@
 //
 // Layout      `arrays` holds addresses: all parameters, then all gradients, then each kind of state, n of each;
 //             every array lies in C order.  `chunks` says what a block works on: (array, first element, end)
-// Parallel    a block of 256 threads per chunk, a thread per element of it; an element is read and written by one thread
+// Parallel    a block of 256 threads per chunk, a thread per element of it, which alone reads and writes it
 //
 //     arrays   p0 p1 p2 | g0 g1 g2 | m0 m1 m2
 //     chunks   p0[0:4096) p0[4096:5000) p1[0:10) p2[0:4096) ...         one block each
