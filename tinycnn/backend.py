@@ -29,6 +29,10 @@ _capture = import_module("tinycnn.kernels.capture")
 Varying, each_run, copy_in = _capture.Varying, _capture.each_run, _capture.copy_in
 is_capturing, record = _capture.is_capturing, _capture.record
 
+_precision = import_module("tinycnn.kernels.precision")
+set_float32_matmul_precision = _precision.set_float32_matmul_precision
+get_float32_matmul_precision = _precision.get_float32_matmul_precision
+
 # device -> the array library that lives on it
 DEVICES = {"cpu": "numpy", "cuda": "cupy", "cuda-emu": "cupy_on_cpu"}
 _AUTOCAST = {"cpu": "bfloat16", "cuda": "float16", "cuda-emu": "float16"}    # torch's choices

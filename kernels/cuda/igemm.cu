@@ -5,10 +5,10 @@
 //                      that lie alike between the outputs share their taps: one launch for each kind of pixel
 //     weight gradient  gw (O, taps*C)     =  gy (pixels, O)'  x  patches (pixels, taps*C)
 //
-// Layout      images are channels-last, (N, H, W, C), and so are weights, (G, O/G, KH, KW, C/G): along K, that is taps and
+// Layout      images are channels-last, (N, H, W, C), and so are weights, (G, O/G, KH, KW, C/G): along K, taps and
 //             channels, memory is contiguous and read 16 bytes at a time.  C/G is a multiple of 4 (igemm.py pads).
-// Parallel    a block of 4 warps makes 128 x BN of the result; each warp has 64 x BN/2 of it in registers.  K goes by in
-//             tiles of 32 through a ring in shared memory: while one tile is multiplied, the next two are on their way.
+// Parallel    a block of 4 warps makes 128 x BN of the result; each warp has 64 x BN/2 of it in registers.  K goes by
+//             in tiles of 32 through a ring in shared memory: one tile is multiplied while two more are on their way.
 //
 //                   K -->  tile k   tile k+1  tile k+2              ring   [ k ]      being multiplied
 //       128 pixels  |     |        |         |                             [ k+1 ]    arrives
@@ -25,8 +25,8 @@
 constexpr int BM = 128, BK = 32, STAGES = 3, THREADS = 128;
 constexpr int PRECISE = 0, TF32 = 1, BF16 = 2;
 
-// Where patches come from and where results go.  Result (image, j, i) of JH x JW sums over the taps (a, b) of TY x TX; it
-// belongs to pixel (j*TJ + RY, i*TI + RX) of YH x YW, its patch to (j*SJ + dy + a*DY, i*SI + dx + b*DX) of H x W, and the
+// Where patches come from and where results go.  Result (image, j, i) of JH x JW sums over the taps (a, b) of TY x TX.
+// It is pixel (j*TJ + RY, i*TI + RX) of YH x YW; its patch is at (j*SJ + dy + a*DY, i*SI + dx + b*DX) of H x W, the
 // tap's weight is number (ky + a*KY)*KW + kx + b*KX.
 struct Gather {
   int JH, JW, TY, TX, YH, YW, TJ, TI, RY, RX, H, W, SJ, SI, dy, dx, DY, DX, ky, kx, KY, KX, KW, taps;
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
 // x (images, H, W, G*C), gy (images, OH, OW, G*N) -> parts (splits, G, N, taps*C)
 // instances: <float, 0> <float, 1> <float, 2>
 template <typename T, int MODE>
-__global__ void __launch_bounds__(THREADS) convolve_weight(const T *x, const T *gy, T *parts, Window win, int images,
+__global__ void __launch_bounds__(THREADS, 2) convolve_weight(const T *x, const T *gy, T *parts, Window win, int images,
                                                            int G, int C, int N, int each_steps) {
   constexpr int WM = 64, WN = 128, LA = WM + 8, LB = WN + 8, TILE = BK * (LA + LB);
   extern __shared__ float ring[];                                // (STAGES, BK, LA) and (BK, LB): pixels, channels
@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(THREADS) convolve_weight(const T *x, const T *
     pixels[step % 2][tid] = {rest * win.H * win.W, p < last ? p * CY + group * N : -1, oy * win.SH - win.PH,
                              ox * win.SW - win.PW};
   };
-  const int m = m0 + tid % 16 * 4, n = n0 + tid % 32 * 4;       // the channels of gy, and tap and channel of x, it copies
+  const int m = m0 + tid % 16 * 4, n = n0 + tid % 32 * 4;     // the channels of gy, and tap and channel of x, it copies
   const int c = n % C, ky = n / C / win.KW * win.DH, kx = n / C % win.KW * win.DW;
   auto load = [&](int step) {
     float *tile = ring + step % STAGES * TILE;

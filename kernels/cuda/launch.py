@@ -2,7 +2,7 @@
 
     launch("pool.cu", "max_pool", x.dtype, n, (x, y, where, win, n))
 
-compiles the kernels of kernels/cuda/pool.cu once for float or double, reads the kernel's parameters from the source, casts
+compiles the kernels of kernels/cuda/pool.cu once for float or double, reads their parameters from the source, casts
 every scalar to the type declared there (CuPy would pass a Python float as eight bytes, whatever the kernel takes), and
 starts enough blocks of 256 threads for n elements.
 

@@ -43,8 +43,8 @@ def _number_or_array(name, v):
 
 
 def with_float(v, other):
-    """v, such that NumPy makes the right dtype of the two: an array of integers that meets a Python float as float32, not
-    float64; a number that meets bfloat16 as bfloat16, not float32.
+    """v, such that NumPy makes the right dtype of the two: an array of integers that meets a Python float as float32,
+    not float64; a number that meets bfloat16 as bfloat16, not float32.
     """
     if not hasattr(v, "dtype"):
         return other.dtype.type(v) if other.dtype.name == "bfloat16" else v
