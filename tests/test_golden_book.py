@@ -1,8 +1,10 @@
 """The book's nets against golden/*.json: what PyTorch makes of the same nets, parameters and images in float64.
 
-Each file says how it was made: "source" and "recipe".  `tinycnn.summary` gives the shapes and the arithmetic.
+Each file says how it was made: "source" and "recipe".  `tinycnn.summary` gives the shapes and the arithmetic.  Four of
+them also run on "cuda-emu", the CUDA kernels on the CPU, to the same tolerances.
 """
 import json
+import shutil
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,12 +12,16 @@ import numpy as np
 import pytest
 
 import tinycnn as tc
+from tinycnn.backend import to_device
 from tinycnn.models import create_model, model_info
 from tinycnn.nn import functional as F
 from tinycnn.summary import summary
 
 GOLDEN = {p.stem: json.loads(p.read_text()) for p in sorted((Path(__file__).parent / "golden" / "book").glob("*.json"))}
 NUMERIC = [name for name, golden in GOLDEN.items() if golden["numbers"]]         # the large VGG has counts and shapes
+EMULATED = {"googlenet_d2l": (), "resnet18_d2l": pytest.mark.slow, "densenet_d2l": pytest.mark.slow,
+            "regnetx32_d2l": pytest.mark.slow}
+NETS = [(name, "cpu") for name in NUMERIC] + [pytest.param((name, "cuda-emu"), marks=m) for name, m in EMULATED.items()]
 
 
 @pytest.fixture(scope="module", params=GOLDEN)
@@ -24,9 +30,17 @@ def name(request):
     return request.param
 
 
-def made_by_recipe(name):
+@pytest.fixture(scope="module", params=NETS, ids=lambda net: "-".join(net))
+def numeric(request):
+    """(net, device) of each net that there are numbers for: for the large VGG there are counts and shapes only."""
+    if request.param[1] == "cuda-emu" and shutil.which("g++") is None:
+        pytest.skip("the emulator needs g++")
+    return request.param
+
+
+def made_by_recipe(name, device):
     """The net with the recipe's parameters, and its images."""
-    model = create_model(name, dtype="float64")
+    model = create_model(name, dtype="float64", device=device)
     for m in model.modules():
         if isinstance(m, tc.nn.Dropout):
             m.p = 0.0
@@ -36,16 +50,9 @@ def made_by_recipe(name):
             v *= np.sqrt(6 / np.prod(v.shape[1:]))
         else:
             v = 0.1 * v + path.endswith("weight")
-        parameter.data = v
-    return model, tc.tensor(np.random.RandomState(7).uniform(0, 1, GOLDEN[name]["numbers"]["input_shape"]))
-
-
-@pytest.fixture
-def numeric(name):
-    """The net, if there are numbers for it: for the large VGG there are counts and shapes only."""
-    if name not in NUMERIC:
-        pytest.skip("this net has no reference numbers, only counts and shapes")
-    return name
+        parameter.data = to_device(v, device)
+    images = np.random.RandomState(7).uniform(0, 1, GOLDEN[name]["numbers"]["input_shape"])
+    return model, tc.tensor(images, device=device)
 
 
 @lru_cache(maxsize=1)
@@ -56,9 +63,9 @@ def described(name):
 
 
 @lru_cache(maxsize=1)
-def one_step(name):
+def one_step(name, device):
     """(model with gradients and updated buffers, images, training logits, loss) of one forward and backward pass."""
-    model, x = made_by_recipe(name)
+    model, x = made_by_recipe(name, device)
     logits = model(x)
     loss = F.cross_entropy(logits, np.arange(len(x)) % 10)
     loss.backward()
@@ -117,7 +124,7 @@ def test_arithmetic(name):
 
 
 def test_logits_and_loss(numeric):
-    want, (_, _, logits, loss) = GOLDEN[numeric]["numbers"], one_step(numeric)
+    want, (_, _, logits, loss) = GOLDEN[numeric[0]]["numbers"], one_step(*numeric)
     assert logits.dtype == np.float64
     np.testing.assert_allclose(logits, want["train_logits"], rtol=0, atol=1e-9)
     assert loss == pytest.approx(want["train_loss"], rel=0, abs=1e-9)
@@ -125,7 +132,7 @@ def test_logits_and_loss(numeric):
 
 def test_gradients(numeric):
     """Norm, first element and sum; the biases in front of a batch norm have a gradient of zero."""
-    want, model = GOLDEN[numeric]["numbers"], one_step(numeric)[0]
+    want, model = GOLDEN[numeric[0]]["numbers"], one_step(*numeric)[0]
     golden, zero = want["grads_name_l2norm_first_sum"], set(want["analytically_zero_grad_params"])
     assert [k for k, _ in model.named_parameters()] == [row[0] for row in golden]
     largest = max(row[1] for row in golden)
@@ -141,7 +148,7 @@ def test_gradients(numeric):
 
 
 def test_running_statistics(numeric):
-    want, model = GOLDEN[numeric]["numbers"]["running_buffers_l2norm_first"], one_step(numeric)[0]
+    want, model = GOLDEN[numeric[0]]["numbers"]["running_buffers_l2norm_first"], one_step(*numeric)[0]
     found = {k: [np.linalg.norm(v.numpy()), v.numpy().flat[0]] for k, v in buffers(model).items()}
     assert list(found) == list(want)
     for path in want:
@@ -152,7 +159,7 @@ def test_running_statistics(numeric):
 
 def test_evaluation_after_the_step(numeric):
     """With the running statistics that the one forward pass left; the parameters are unchanged."""
-    want, (model, x, _, _) = GOLDEN[numeric]["numbers"], one_step(numeric)
+    want, (model, x, _, _) = GOLDEN[numeric[0]]["numbers"], one_step(*numeric)
     model.eval()
     with tc.no_grad():
         found = model(x).numpy()
