@@ -96,12 +96,25 @@ def module_of(device: str | None) -> ModuleType:
     known(name)
     if name == "cuda-emu":
         return import_module("tinycnn.kernels.emulator.device").install()
+    return np if name == "cpu" else _cupy()
+
+
+@cache                                               # that there is a GPU; that there is none is looked up again
+def _cupy():
+    otherwise = "without a GPU use device='cpu', or 'cuda-emu' to run the CUDA kernels on the CPU"
     try:
-        return import_module(DEVICES[name])
+        library = import_module(DEVICES["cuda"])
     except ImportError as error:
         raise RuntimeError("device 'cuda' needs CuPy and an NVIDIA GPU: pip install 'tinycnn[cuda12]' or "
-                           "'tinycnn[cuda13]'; without a GPU use device='cpu', or 'cuda-emu' to run the CUDA kernels "
-                           "on the CPU") from error
+                           f"'tinycnn[cuda13]'; {otherwise}") from error
+    try:
+        found = library.cuda.runtime.getDeviceCount()
+    except library.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"device 'cuda': CuPy {library.__version__} finds no GPU that it can use ({error}): is "
+                           f"there one, and what does nvidia-smi say? {otherwise[0].upper()}{otherwise[1:]}") from error
+    if not found:
+        raise RuntimeError(f"device 'cuda': there is a driver, but no GPU (is CUDA_VISIBLE_DEVICES empty?): {otherwise}")
+    return library
 
 
 def known(device: str) -> str:

@@ -51,7 +51,8 @@ def save_safetensors(tensors: Mapping[str, Any], path: str | Path, metadata: Map
 
 def plain_array(v: Any) -> np.ndarray:
     """A NumPy array the format can hold: little-endian and in C order."""
-    array = to_numpy(v.data if isinstance(v, Tensor) else np.asarray(v))
+    v = v.data if isinstance(v, Tensor) else v
+    array = to_numpy(v) if hasattr(v, "get") and hasattr(v, "dtype") else np.asarray(v)      # of a device, or not
     little = array.dtype.newbyteorder("<")
     if little not in _NAMES:
         raise TypeError(f"arrays of dtype {array.dtype} cannot be stored: convert it to one of "
