@@ -84,9 +84,9 @@ def library(path: Path, names: tuple[str, ...]) -> ctypes.CDLL:
 def _compile(path, source, names, target):
     exports = "\n".join(f"EMU_EXPORT({i}, {name})" for i, name in enumerate(names))
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        cpp, out = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
+        cpp, out = Path(folder) / path.name, Path(folder) / "kernel.so"       # its name stands beside its lines
         cpp.write_text(f'#include "cudaemu.h"\n#line 1 "{path}"\n{rewritten(source)}\n{exports}\n', encoding="utf-8")
-        command = [compiler(), *FLAGS, f"-I{HERE}", f"-I{path.parent}", str(cpp), "-o", str(out)]
+        command = [compiler(), *FLAGS, f"-I{HERE}", f"-I{path.parent}", "-x", "c++", str(cpp), "-o", str(out)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise EmulatorError(f"{path.name} does not compile:\n{done.stderr[:4000]}")
@@ -105,6 +105,15 @@ def _announced(match):
     return f"{match[1]}{match[2]}; " + " ".join(f"emu::reg_shared(&{n}, sizeof {n});" for n in names)
 
 
+def line_of(library: str, address: str) -> str:
+    """The source line an instruction was made from: "common.cuh:42, called in norm.cu:120"."""
+    tool = shutil.which("addr2line")                 # comes with g++
+    if tool is None:
+        return "an unknown line (there is no addr2line)"
+    done = subprocess.run([tool, "-i", "-e", library, address], capture_output=True, text=True, check=True)
+    return ", called in ".join(Path(line.split()[0]).name for line in done.stdout.splitlines())
+
+
 class Kernel:
     """One kernel of a library: called with grid, block and arguments, all of which are checked."""
 
@@ -112,7 +121,7 @@ class Kernel:
                  "?": "QL"}                          # ?: an array of addresses
 
     def __init__(self, lib: ctypes.CDLL, index: int, name: str):
-        self.name, self._launch = name, getattr(lib, f"emu_launch_{index}")
+        self.name, self._path, self._launch = name, lib._name, getattr(lib, f"emu_launch_{index}")
         self._launch.restype = ctypes.c_char_p
         text = ctypes.create_string_buffer(4096)
         getattr(lib, f"emu_sig_{index}")(text)
@@ -129,7 +138,8 @@ class Kernel:
             raise EmulatorError(f"{self.name}: {shared:,} bytes of shared memory, a block has at most {MOST_SHARED:,}")
         error = self._launch(ctypes.byref(_Config(*sizes, shared, current.mode(), current.seed)), pointers)
         if error:
-            raise EmulatorError(f"{self.name}, grid {tuple(grid)}, block {tuple(block)}: {error.decode()}")
+            text = re.sub(r"<(0x\w+)>", lambda m: line_of(self._path, m[1]), error.decode())
+            raise EmulatorError(f"{self.name}, grid {tuple(grid)}, block {tuple(block)}: {text}")
 
     def _value(self, i, argument, is_pointer, kind, size):
         if is_pointer:

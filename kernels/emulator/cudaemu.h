@@ -14,17 +14,14 @@
 #include <csetjmp>
 #include <csignal>
 #include <sys/mman.h>
+#include <ucontext.h>
 #define __CUDAEMU__ 1
 #define __CUDA_ARCH__ 900
 #define __global__
 #define __device__
 #define __host__
-#define __constant__ static
-#define __managed__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
-#define __grid_constant__
 #define __shared__ static
 #define __align__(n) __attribute__((aligned(n)))
 
@@ -43,11 +40,6 @@ static const int warpSize = 32;
   static inline N##3 make_##N##3(T x, T y, T z) { return {x, y, z}; }                         \
   static inline N##4 make_##N##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 EMU_VEC(float, float) EMU_VEC(double, double) EMU_VEC(int, int)
-EMU_VEC(signed char, char) EMU_VEC(unsigned char, uchar) EMU_VEC(short, short) EMU_VEC(unsigned short, ushort)
-struct alignas(8) uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
-static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 // ---------------------------------------------------------------- fibers
 extern "C" void emu_switch(void **save, void *load) __attribute__((visibility("hidden")));
@@ -56,7 +48,7 @@ asm(".text\n.hidden emu_switch\n.globl emu_switch\n.type emu_switch,@function\ne
     "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
     "movq %rsp,(%rdi)\nmovq %rsi,%rsp\n"
     "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size emu_switch,.-emu_switch\n");
-#elif defined(__aarch64__)
+#elif defined(__aarch64__)  // has run in qemu-aarch64, not on a machine
 asm(".text\n.hidden emu_switch\n.globl emu_switch\nemu_switch:\n sub sp,sp,#160\n"
     " stp x19,x20,[sp]\n stp x21,x22,[sp,#16]\n stp x23,x24,[sp,#32]\n stp x25,x26,[sp,#48]\n stp x27,x28,[sp,#64]\n"
     " stp x29,x30,[sp,#80]\n stp d8,d9,[sp,#96]\n stp d10,d11,[sp,#112]\n stp d12,d13,[sp,#128]\n stp d14,d15,[sp,#144]\n"
@@ -81,7 +73,6 @@ static void (*body)(void *);
 static void *body_arg;
 static char err[512];
 static bool failed;
-static long switches;
 static char *dynbuf; static size_t dynsize;
 static inline char *dyn() { return dynbuf; }
 static int block_red, block_res;
@@ -95,7 +86,7 @@ static inline void reg_shared(void *p, size_t n) {
 template <class... A> static void fail(const char *f, A... a) {
   if (!failed) { snprintf(err, sizeof err, f, a...); failed = true; }
 }
-static void to_sched() { switches++; emu_switch(&thr[cur].sp, sched_sp); }
+static void to_sched() { emu_switch(&thr[cur].sp, sched_sp); }
 [[noreturn]] static void die() { for (;;) { thr[cur].st = DONE; to_sched(); } }  // abandon this fiber
 static int next_fresh() { return fresh < n ? order[fresh++] : -1; }
 static void fiber_main() {
@@ -105,7 +96,7 @@ static void fiber_main() {
     t.st = DONE; ndone++;
     int nx = failed ? -1 : next_fresh();
     if (nx >= 0) { thr[nx].stack = t.stack; t.stack = -1; cur = nx; threadIdx = thr[nx].tid; thr[nx].st = READY; continue; }
-    void *dummy; freelist[nfree++] = t.stack; t.stack = -1; switches++; emu_switch(&dummy, sched_sp);
+    void *dummy; freelist[nfree++] = t.stack; t.stack = -1; emu_switch(&dummy, sched_sp);
     abort();
   }
 }
@@ -122,7 +113,7 @@ static void start(int i) {
 #endif
   t.sp = sp; t.stack = s; t.st = READY;
 }
-static void resume(int i) { cur = i; threadIdx = thr[i].tid; switches++; emu_switch(&sched_sp, thr[i].sp); }
+static void resume(int i) { cur = i; threadIdx = thr[i].tid; emu_switch(&sched_sp, thr[i].sp); }
 static bool greedy;
 static bool poke(int k) {
   int i = order[k];
@@ -158,7 +149,6 @@ static bool run_block() {
   }
   return !failed;
 }
-static inline int tid_linear() { return cur; }
 static int sync_block(int line, int pred, int op) {  // op 0 none, 1 count
   Thr &t = thr[cur]; t.st = WBLOCK; t.line = line; nwait++; block_red += op ? pred : 0;
   to_sched();
@@ -201,10 +191,12 @@ template <class T> static T shfl(unsigned mask, T v, int src, int line, int op) 
 static inline int lane() { return cur & 31; }
 
 // ---------------------------------------------------------------- launch
+template <class U, class = void> struct Code { static char c() { return 'S'; } };
+template <class U> struct Code<U, std::void_t<decltype(U::code)>> { static char c() { return U::code; } };  // an array's
 template <class T> struct Sig { static char c() {
   using U = std::remove_cv_t<std::remove_pointer_t<T>>;
   if (std::is_same_v<U, float>) return 'f'; if (std::is_same_v<U, double>) return 'd';
-  if (std::is_class_v<U>) return 'S';
+  if (std::is_class_v<U>) return Code<U>::c();
   if (std::is_integral_v<U>) return std::is_signed_v<U> ? (sizeof(U) == 1 ? 'b' : sizeof(U) == 2 ? 'h' : sizeof(U) == 4 ? 'i' : 'q')
                                                         : (sizeof(U) == 1 ? 'B' : sizeof(U) == 2 ? 'H' : sizeof(U) == 4 ? 'I' : 'Q');
   return '?'; } };
@@ -215,9 +207,19 @@ template <class... A> struct Pack {
 };
 struct Cfg { unsigned grid[3], block[3]; size_t smem; int mode; unsigned seed; };  // mode 0 forward, 1 reverse, 2 shuffled; +4 one warp at a time (greedy)
 static sigjmp_buf segv_jmp; static bool segv_on;
-static void on_segv(int, siginfo_t *si, void *) {
+extern "C" char __ehdr_start __attribute__((visibility("hidden")));  // where this library begins: the linker knows
+static void on_segv(int, siginfo_t *si, void *context) {
   if (!segv_on) { signal(SIGSEGV, SIG_DFL); return; }
-  fail("illegal memory access at %p", si->si_addr); siglongjmp(segv_jmp, 1);
+  auto &machine = ((ucontext_t *)context)->uc_mcontext;
+#if defined(__x86_64__)
+  long at = machine.gregs[REG_RIP];
+  const char *does = machine.gregs[REG_ERR] & 2 ? "writes to" : "reads from";
+#else
+  long at = machine.pc;
+  const char *does = "uses";
+#endif
+  fail("illegal memory access: <%#lx> %s %p", at - (long)&__ehdr_start, does, si->si_addr);  // build.py finds the line of <>
+  siglongjmp(segv_jmp, 1);
 }
 // Of one launch: every library has a handler of its own, and the one that runs must be the one that is asked.
 struct Segv {
@@ -237,7 +239,7 @@ template <class... A> static const char *launch(void (*f)(A...), const Cfg *c, v
   long nn = (long)blockDim.x * blockDim.y * blockDim.z;
   if (nn < 1 || nn > MAXT) return "block size out of range";
   greedy = c->mode & 4; const int mode = c->mode & 3;
-  n = nn; failed = false; switches = 0; block_red = 0;
+  n = nn; failed = false; block_red = 0;
   for (int i = 0; i < n; i++) { thr[i].tid = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)}; order[i] = i; }
   if (c->smem > dynsize) { free(dynbuf); dynbuf = (char *)aligned_alloc(1024, (c->smem + 1023) / 1024 * 1024); dynsize = c->smem; }
   unsigned s = c->seed * 2654435761u + 12345;
@@ -269,9 +271,9 @@ template <class... A> static void signature(void (*)(A...), char *out) {
 }
 }  // namespace emu
 #define EMU_EXPORT(ID, ...)                                                                                        \
-  extern "C" __attribute__((visibility("default"))) const char *emu_launch_##ID(const emu::Cfg *c, void **a) { return emu::launch(__VA_ARGS__, c, a); } \
-  extern "C" __attribute__((visibility("default"))) void emu_sig_##ID(char *o) { emu::signature(__VA_ARGS__, o); }
-extern "C" __attribute__((visibility("default"), used)) long emu_switches() { return emu::switches; }
+  extern "C" __attribute__((visibility("default"))) const char *emu_launch_##ID(const emu::Cfg *emu_c, void **emu_a) { \
+    return emu::launch(__VA_ARGS__, emu_c, emu_a); }                                                               \
+  extern "C" __attribute__((visibility("default"))) void emu_sig_##ID(char *emu_o) { emu::signature(__VA_ARGS__, emu_o); }
 
 // ---------------------------------------------------------------- synchronisation, warp ops
 #define EMU_L int line = __builtin_LINE()
@@ -280,8 +282,6 @@ static inline int __syncthreads_count(int p, EMU_L) { return emu::sync_block(lin
 static inline int __syncthreads_or(int p, EMU_L) { return emu::sync_block(line, p != 0, 1) != 0; }
 static inline int __syncthreads_and(int p, EMU_L) { return emu::sync_block(line, p == 0, 1) == 0; }
 static inline void __syncwarp(unsigned m = 0xffffffffu, EMU_L) { emu::warp_collective(m, nullptr, 1, line, [](void **, unsigned) {}); }
-static inline void __threadfence() {}
-static inline void __threadfence_block() {}
 template <class T> static inline T __shfl_sync(unsigned m, T v, int src, int w = 32, EMU_L) {
   int l = emu::lane(); return emu::shfl(m, v, (l & ~(w - 1)) | (src & (w - 1)), line, 2); }
 template <class T> static inline T __shfl_down_sync(unsigned m, T v, unsigned d, int w = 32, EMU_L) {
@@ -301,24 +301,13 @@ static inline int __all_sync(unsigned m, int p, EMU_L) { return __ballot_sync(m,
 
 // ---------------------------------------------------------------- atomics (one OS thread: plain updates are atomic)
 #define EMU_ATOM(name, expr) template <class T> static inline T name(T *p, std::common_type_t<T> v) { T o = *p; *p = expr; return o; }
-EMU_ATOM(atomicAdd, (T)(o + v)) EMU_ATOM(atomicSub, (T)(o - v)) EMU_ATOM(atomicMax, o > v ? o : v) EMU_ATOM(atomicMin, o < v ? o : v)
-EMU_ATOM(atomicExch, v) EMU_ATOM(atomicOr, o | v) EMU_ATOM(atomicAnd, o &v) EMU_ATOM(atomicXor, o ^ v)
-EMU_ATOM(atomicInc, (o >= v ? 0 : o + 1))
+EMU_ATOM(atomicAdd, (T)(o + v)) EMU_ATOM(atomicMax, o > v ? o : v) EMU_ATOM(atomicMin, o < v ? o : v)
 template <class T> static inline T atomicCAS(T *p, std::common_type_t<T> c, std::common_type_t<T> v) { T o = *p; if (o == c) *p = v; return o; }
 
 // ---------------------------------------------------------------- intrinsics
 template <class T> static inline T __ldg(const T *p) { return *p; }
-template <class T> static inline T __ldcs(const T *p) { return *p; }
-template <class T> static inline void __stcs(T *p, T v) { *p = v; }
 static inline float rsqrtf(float x) { return 1.f / sqrtf(x); }
 static inline double rsqrt(double x) { return 1. / sqrt(x); }
-#define __expf expf
-#define __logf logf
-static inline float __fdividef(float a, float b) { return a / b; }
-static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-static inline float __frcp_rn(float a) { return 1.f / a; }
-static inline float __fsqrt_rn(float a) { return sqrtf(a); }
-static inline float __saturatef(float a) { return a < 0 ? 0.f : a > 1 ? 1.f : a; }
 static inline int __float_as_int(float f) { int i; memcpy(&i, &f, 4); return i; }
 static inline unsigned __float_as_uint(float f) { unsigned i; memcpy(&i, &f, 4); return i; }
 static inline float __int_as_float(int i) { float f; memcpy(&f, &i, 4); return f; }
@@ -328,7 +317,4 @@ static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
-static inline void __trap() { emu::fail("__trap()"); emu::die(); }
 using std::max; using std::min;
-static inline float max(float a, int b) { return a > b ? a : b; }
-#define CUDART_INF_F __builtin_inff()
