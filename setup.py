@@ -12,7 +12,7 @@ KERNELS = ["tinycnn.kernels", *("tinycnn.kernels." + name for name in find_packa
 EXTRAS = {
     "cuda12": ["cupy-cuda12x[ctk]", "ml_dtypes>=0.4"],
     "cuda13": ["cupy-cuda13x[ctk]", "ml_dtypes>=0.4"],
-    "cuda-compile": ["nvidia-cuda-nvrtc==13.5.*", "nvidia-cuda-nvdisasm==13.5.*", "nvidia-cuda-runtime==13.5.*"],
+    "cuda-compile": ["nvidia-cuda-nvrtc==13.5.*", "nvidia-cuda-nvdisasm==13.5.*"],
     "half": ["ml_dtypes>=0.4"],
     "plot": ["matplotlib", "tqdm"],
     "data": ["pillow"],

@@ -1,4 +1,5 @@
 """Every CUDA source compiled for real GPUs, without one: what it needs, its machine code, and how CuPy is handed it."""
+import json
 import sys
 from importlib import import_module
 from types import SimpleNamespace
@@ -44,11 +45,11 @@ def test_all_files_keep_their_limits():
 
 def test_there_are_limits_for_all_instances():
     limits = resources.limits()
-    assert sorted(limits["kernels"]) == resources.files()
+    assert sorted(limits["kernels"]) == resources.files(), resources.WRITE
     for file, archs in limits["kernels"].items():
         assert tuple(archs) == resources.ARCHS
         for allowed in archs.values():
-            assert set(allowed) == set(launch.instances(file))
+            assert set(allowed) == set(launch.instances(file)), resources.WRITE
             for registers, shared, *kinds in allowed.values():
                 assert 0 < registers <= 255 and 0 <= shared <= 48 << 10 and set(kinds) <= set(resources.KINDS)
                 assert not {"atomics", "local memory"} & set(kinds), file
@@ -60,8 +61,8 @@ def test_there_are_limits_for_all_instances():
     ({"relu<float>": needs(stack=8)}, "8 bytes of stack"),
     ({"relu<float>": needs(spills=16)}, "16 of spills"),
     ({"relu<float>": needs(kinds=("float64 arithmetic",))}, "has float64 arithmetic"),
-    ({"relu<float>": needs(), "more<float>": needs()}, "more<float> is not in limits.json"),
-    ({}, "relu<float> in limits.json is no kernel"),
+    ({"relu<float>": needs(), "more<float>": needs()}, "more<float> has no limits: python -m tinycnn"),
+    ({}, "relu<float> has limits, but is no kernel"),
 ])
 def test_what_is_beyond_the_limits_is_named(monkeypatch, found, message):
     monkeypatch.setattr(resources, "limits", lambda: {"kernels": {FILE: {"sm_90": {"relu<float>": [32, 0]}}}})
@@ -126,10 +127,17 @@ def test_the_table_is_printed(monkeypatch, capsys):
 
 
 def test_limits_are_written_as_they_are_read(monkeypatch, tmp_path):
+    """Those of other files stay, those of files that are gone go."""
+    before = {**resources.limits()["kernels"], "gone.cu": {}}
     monkeypatch.setattr(resources, "LIMITS", tmp_path / "limits.json")
-    resources.write_limits({(FILE, arch): ({"relu<float>": needs(registers=33, shared=8, kinds=("atomics",))}, 0.1)
-                            for arch in resources.ARCHS})
-    assert resources.limits()["kernels"] == {FILE: dict.fromkeys(resources.ARCHS, {"relu<float>": [40, 8, "atomics"]})}
+    resources.LIMITS.write_text(json.dumps({"kernels": before}))
+    row = {"relu<float>": needs(registers=33, shared=8, kinds=("atomics",)), "b<float>": needs()}
+    resources.write_limits({(FILE, arch): (row, 0.1) for arch in resources.ARCHS})
+    after = resources.limits()["kernels"]
+    assert after.pop(FILE) == dict.fromkeys(resources.ARCHS, {"relu<float>": [40, 8, "atomics"], "b<float>": [32, 0]})
+    assert after == {file: archs for file, archs in before.items() if file not in (FILE, "gone.cu")}
+    written = resources.LIMITS.read_text()
+    assert '\n    "relu<float>": [40, 8, "atomics"],\n' in written
 
 
 def test_without_the_compiler_the_cure_is_named(monkeypatch, capsys):

@@ -42,16 +42,8 @@ class Binary(NamedTuple):
 
 
 def options(arch: str) -> tuple[str, ...]:
-    """NVRTC's, but for the folders of headers."""
+    """NVRTC's, but for the folder of the headers; no header of NVIDIA's is needed."""
     return "--std=c++17", f"--gpu-architecture={arch}", "--ptxas-options=-v"
-
-
-def _folders():
-    """-I for the own headers, and for NVIDIA's (cuda_fp16.h) where there are any."""
-    package = import_module(f"{__package__}.nvrtc").installed("include/cuda_fp16.h")
-    toolkit = Path(os.environ.get("CUDA_PATH") or os.environ.get("CUDA_HOME") or "/usr/local/cuda") / "include"
-    theirs = [package.parent] if package else [toolkit] if toolkit.is_dir() else []
-    return tuple(f"-I{folder}" for folder in (FOLDER, *theirs))
 
 
 def compiled(file: str, names: Iterable[str], arch: str, nvrtc: Any) -> Binary:
@@ -64,7 +56,7 @@ def compiled(file: str, names: Iterable[str], arch: str, nvrtc: Any) -> Binary:
         for name in names:
             nvrtc.addNameExpression(program, name)
         try:
-            nvrtc.compileProgram(program, (*options(arch), *_folders()))
+            nvrtc.compileProgram(program, (*options(arch), f"-I{FOLDER}"))
         except nvrtc.NVRTCError as error:
             raise CompileError(f"{file} does not compile for {arch} ({error}):\n{nvrtc.getProgramLog(program)}"
                                ) from error

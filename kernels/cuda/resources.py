@@ -1,7 +1,7 @@
 """What each CUDA kernel needs of a multiprocessor, by NVRTC and nvdisasm, and the limits that limits.json sets.
 
     python -m tinycnn.kernels.cuda.compiler --arch sm_80 sm_90         a table; no GPU is needed
-    python -m tinycnn.kernels.cuda.compiler --write-limits             what is compiled now becomes the limit
+    python -m tinycnn.kernels.cuda.compiler --write-limits             what is found becomes the limit (--file: of some)
 
 Limits belong to a version of the compiler; another one may need more registers.
 """
@@ -25,6 +25,7 @@ from .compiler import FOLDER, compiled, needs
 
 LIMITS = FOLDER / "limits.json"
 ARCHS = ("sm_80", "sm_90")
+WRITE = "python -m tinycnn.kernels.cuda.compiler --write-limits"
 # What the machine code shows: kinds of instructions that a kernel has to have, or must not.
 KINDS = {
     "tensor cores": r"(HMMA|IMMA|DMMA|HGMMA)\.",
@@ -108,8 +109,8 @@ def beyond(file: str, arch: str, found: dict[str, Needs]) -> list[str]:
     allowed = limits()["kernels"].get(file, {}).get(arch, {})
     wrong = [f"{name}: {n.stack} bytes of stack, {n.spills} of spills: the kernel needs more registers than it has, or "
              "indexes a local array by a variable" for name, n in found.items() if n.stack or n.spills]
-    wrong += [f"{name} is not in limits.json" for name in found if name not in allowed]
-    wrong += [f"{name} in limits.json is no kernel" for name in allowed if name not in found]
+    wrong += [f"{name} has no limits: {WRITE}" for name in found if name not in allowed]
+    wrong += [f"{name} has limits, but is no kernel: {WRITE}" for name in allowed if name not in found]
     for name in found.keys() & allowed.keys():
         n, (registers, shared, *kinds) = found[name], allowed[name]
         if n.registers > registers or n.shared > shared:
@@ -121,20 +122,18 @@ def beyond(file: str, arch: str, found: dict[str, Needs]) -> list[str]:
 
 
 def write_limits(found: dict[tuple[str, str], tuple[dict[str, Needs], float]]) -> None:
-    """Make what was found the limits: an instance a line, [registers, bytes of shared memory, kinds ...].
+    """Make what was found the limits of its files: an instance a line, [registers, bytes of shared memory, kinds ...].
 
     Registers are rounded up to a multiple of 8: multiprocessors give no less to a thread.
     """
-    rows: dict[str, dict[str, list[str]]] = {}
-    for (file, arch), (kernels, _) in found.items():
-        rows.setdefault(file, {})[arch] = [
-            f"      {json.dumps(name)}: {json.dumps([-(-n.registers // 8) * 8, n.shared, *n.kinds])}"
-            for name, n in kernels.items()]
-    text = ",\n".join(f'  {json.dumps(file)}: {{\n' + ",\n".join(
-        f'    {json.dumps(arch)}: {{\n' + ",\n".join(lines) + "\n    }" for arch, lines in archs.items()) + "\n  }"
-        for file, archs in rows.items())
+    kernels = {file: archs for file, archs in limits()["kernels"].items() if file in files()}
+    for (file, arch), (needed, _) in found.items():
+        kernels.setdefault(file, {})[arch] = {
+            name: [-(-n.registers // 8) * 8, n.shared, *n.kinds] for name, n in needed.items()}
     version = ".".join(map(str, nvrtc.getVersion()))
-    LIMITS.write_text(f'{{\n"nvrtc": "{version}",\n"kernels": {{\n{text}\n}}\n}}\n', encoding="utf-8")
+    text = json.dumps({"nvrtc": version, "kernels": dict(sorted(kernels.items()))}, indent=1)
+    lines = re.sub(r"\[[^]]*\]", lambda m: json.dumps(json.loads(m[0])), text)
+    LIMITS.write_text(lines + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -142,10 +141,10 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tinycnn.kernels.cuda.compiler", description=__doc__.splitlines()[0])
     parser.add_argument("--arch", nargs="+", default=ARCHS, help="architectures (default: %(default)s)")
     parser.add_argument("--file", nargs="+", default=files(), help="sources (default: all)")
-    parser.add_argument("--write-limits", action="store_true", help="write all of them to limits.json")
+    parser.add_argument("--write-limits", action="store_true", help="write what is found to limits.json")
     chosen = parser.parse_args()
-    if chosen.write_limits and (set(chosen.arch), set(chosen.file)) != (set(ARCHS), set(files())):
-        parser.error("--write-limits writes all files for all architectures of limits.json")
+    if chosen.write_limits and set(chosen.arch) != set(ARCHS):
+        parser.error("there are limits for " + " and ".join(ARCHS))
     try:
         found = tables(chosen.file, chosen.arch)
     except RuntimeError as error:
