@@ -12,6 +12,8 @@ import weakref
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,7 @@ def copying() -> None:
 
 # ---------------------------------------------------------------------------------------- memory
 
+@cache
 def _libc():
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
@@ -95,10 +98,9 @@ class _Block:
         libc.munmap(base, size)
 
 
-def allocate(shape: Any, dtype: np.dtype) -> np.ndarray:
+def allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Guarded memory for an array; what is in it is undefined."""
-    array = np.empty(0, dtype)
-    nbytes = int(np.prod(shape, dtype=np.int64)) * array.itemsize
+    nbytes = prod(shape) * dtype.itemsize
     counts["allocations"] += 1
     counts["bytes"] += nbytes
     if not nbytes:
