@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinycnn as tc
+from tinycnn.dtypes import floating
 from tinycnn.kernels import geometry, precision, reference
 
+pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes (extra 'half')")
 if shutil.which("g++") is None:
     pytest.skip("the emulator needs g++", allow_module_level=True)
 igemm = import_module("tinycnn.kernels.cuda.igemm")
@@ -54,10 +56,17 @@ def errors(given):
     """The largest error of each pass, in units of the sum of the products' absolute values."""
     *arrays, win, groups = given
     exact = three_passes(reference, *(a.astype("d") for a in arrays), win, groups)
-    sizes = three_passes(reference, *(abs(a).astype("d") for a in arrays), win, groups)
+    sizes = three_passes(reference, *(abs(a.astype("d")) for a in arrays), win, groups)
     found = three_passes(igemm, *on_device(given))
-    assert [f.shape for f in found] == [e.shape for e in exact] and {f.dtype for f in found} == {np.dtype("f")}
-    return [np.max(abs(f.get() - e) / np.maximum(s, 1e-30), initial=0) for f, e, s in zip(found, exact, sizes)]
+    assert [f.shape for f in found] == [e.shape for e in exact] and {f.dtype for f in found} == {arrays[0].dtype}
+    return [np.max(abs(f.get().astype("d") - e) / np.maximum(s, 1e-30), initial=0)
+            for f, e, s in zip(found, exact, sizes)]
+
+
+def narrowed(given, dtype):
+    """The same problem in 16 bits."""
+    *arrays, win, groups = given
+    return *(a.astype(floating(dtype)) for a in arrays), win, groups
 
 
 PROBLEMS = {
@@ -80,6 +89,13 @@ problems = pytest.mark.parametrize("given", PROBLEMS.values(), ids=PROBLEMS)
 def test_all_passes_are_right(given, mode):
     precision.set_float32_matmul_precision(mode)
     assert max(errors(given)) <= BOUNDS[mode]
+
+
+@pytest.mark.parametrize("dtype, unit", [("float16", 2 ** -11), ("bfloat16", 2 ** -8)])
+@problems
+def test_all_passes_of_16_bits_are_right(given, dtype, unit):
+    """Products and sums as of float32; what is stored is rounded once, by half a unit."""
+    assert max(errors(narrowed(given, dtype))) <= unit + BOUNDS["highest"]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -122,6 +138,8 @@ def test_every_instance_has_run():
         precision.set_float32_matmul_precision(mode)
         for name in ("one tile", "wide groups"):
             three_passes(igemm, *on_device(PROBLEMS[name]))
+            for dtype in ("float16", "bfloat16"):
+                three_passes(igemm, *on_device(narrowed(PROBLEMS[name], dtype)))
     assert not [name for name in launch.instances("igemm.cu") if not device.launched[name]]
 
 

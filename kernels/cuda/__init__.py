@@ -4,7 +4,8 @@
     kernels/cuda/pool.py    what calls them: shapes, memory, one launch or two
     kernels/cuda/launch.py  how a kernel is compiled and started
 
-dtypes other than float32 and float64 are served by the reference, whose array code runs on CuPy as it is.
+Names in SIXTEEN_BITS have kernels for float16 and bfloat16, too; kernels/half.py widens for the others.  Other dtypes
+are served by the reference, whose array code runs on CuPy as it is.
 """
 from . import conv, elementwise, loss, norm, optim, pool
 from .conv import *
@@ -15,3 +16,4 @@ from .optim import *
 from .pool import *
 
 __all__ = [*conv.__all__, *pool.__all__, *norm.__all__, *loss.__all__, *elementwise.__all__, *optim.__all__]
+SIXTEEN_BITS = frozenset(("relu", "relu_backward", *pool.__all__, *(n for n in norm.__all__ if n.startswith("batch"))))

@@ -61,6 +61,16 @@ def new_like(x: Any, *shape: int, dtype: Any = None, last: bool | None = None) -
     return laid.transpose(0, laid.ndim - 1, *range(1, laid.ndim - 1))
 
 
+def wide(x: Any) -> Any:
+    """The dtype of what belongs to x but is no image: statistics, parameters; float32 for 16 bits, else x's own."""
+    return np.dtype("float32") if x.dtype.itemsize == 2 else x.dtype
+
+
+def parameter(array: Any, x: Any) -> Any:
+    """A statistic or parameter that belongs to x, in C order, in the dtype kernels expect; None stays None."""
+    return None if array is None else plain(array.astype(wide(x), copy=False))
+
+
 def team(M: int, D: int) -> tuple[int, int]:
     """How many threads share a row of D elements (a warp or a block), and how many blocks of 256 M rows take."""
     threads = 32 if D <= 1024 else 256
@@ -74,6 +84,6 @@ def in_float(reference: ModuleType) -> Callable:
 
         @wraps(function)
         def call(first, *rest):
-            return (function if np.dtype(first.dtype) in TYPES else other)(first, *rest)
+            return (function if first.dtype.name in TYPES else other)(first, *rest)
         return call
     return choose

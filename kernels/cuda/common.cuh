@@ -1,9 +1,34 @@
-// What all kernels share: the sizes of a sliding window, the loop over elements, sums over warps and blocks.
+// What all kernels share: 16-bit floats, the sizes of a sliding window, the loop over elements, sums over warps and
+// blocks.
 #pragma once
+#include "tc.cuh"
 
 #ifndef INFINITY                               // NVRTC has no <math.h>
 #define INFINITY __int_as_float(0x7f800000)
 #endif
+
+// Elements of float16 and bfloat16 arrays: 16 bits in memory, computed with as float, rounded when stored.  `code` is
+// NumPy's letter, by which the emulator knows their arrays.
+struct Half {
+  static constexpr char code = 'e';
+  unsigned short bits;
+  Half() = default;
+  __device__ Half(float v) : bits(to_half(v)) {}
+  __device__ operator float() const { return from_half(bits); }
+};
+struct Bfloat {
+  static constexpr char code = 'E';
+  unsigned short bits;
+  Bfloat() = default;
+  __device__ Bfloat(float v) : bits(to_bf16(v, 0) & 0xffff) {}
+  __device__ operator float() const { return __uint_as_float((unsigned)bits << 16); }
+};
+
+// What sums, statistics and parameters of T are in: float for 16 bits, T itself otherwise.
+template <typename T> struct wide_of { typedef T type; };
+template <> struct wide_of<Half> { typedef float type; };
+template <> struct wide_of<Bfloat> { typedef float type; };
+template <typename T> using Wide = typename wide_of<T>::type;
 
 // Heights and widths of input, kernel, stride, padding before the input, dilation, output: as kernels/geometry.py.
 struct Window {

@@ -1,4 +1,4 @@
-// Convolution of float32 on tensor cores: a matrix product whose left side is gathered from the image as it is needed.
+// Convolution on tensor cores: a matrix product whose left side is gathered from the image as it is needed.
 //
 //     forward          y (pixels, O)      =  patches (pixels, taps*C)  x  weight (O, taps*C)'
 //     input gradient   the same kernel: the patches are of gy, the weight is (C, taps*O)'.  With a stride, the pixels
@@ -6,7 +6,8 @@
 //     weight gradient  gw (O, taps*C)     =  gy (pixels, O)'  x  patches (pixels, taps*C)
 //
 // Layout      images are channels-last, (N, H, W, C), and so are weights, (G, O/G, KH, KW, C/G): along K, taps and
-//             channels, memory is contiguous and read 16 bytes at a time.  C/G is a multiple of 4 (igemm.py pads).
+//             channels, memory is contiguous and read 16 bytes at a time: C/G is a multiple of 4 elements of float32,
+//             8 of 16 bits (igemm.py pads).
 // Parallel    a block of 4 warps makes 128 x BN of the result; each warp has 64 x BN/2 of it in registers.  K goes by
 //             in tiles of 32 through a ring in shared memory: one tile is multiplied while two more are on their way.
 //
@@ -15,15 +16,17 @@
 //                                                                          [ k+2 ]    is asked for
 //       BN channels |     |        |         |
 //
-//             Rows in the ring are 36 floats apart (40 for bf16), so that the 32 lanes read from 32 different banks.
-//             A block does 2*128*BN*32 FLOPs for (128 + BN)*32*4 bytes: 42 FLOPs a byte for BN = 128.
-// MODE        0: float32's accuracy by three products, (hi + lo)(hi' + lo') without lo*lo'    1: tf32    2: bf16
-//             Sums are float32.  Infinite values give NaN in mode 0, where inf - inf is a part of them.
+//             Rows in the ring are 36 floats apart (40 for bf16 and for 16 bits), so that the 32 lanes read from 32
+//             different banks.  A block does 2*128*BN*32 FLOPs for (128 + BN)*32 elements: 32 FLOPs a byte of float32
+//             for BN = 128.
+// MODE        What is multiplied.  Of float32: 0 float32's accuracy by three products, (hi + lo)(hi' + lo') without
+//             lo*lo'; 1 tf32; 2 bf16.  Of 16 bits: 3, as it is stored.  Sums are float32.  Infinite values give NaN in
+//             mode 0, where inf - inf is a part of them.
 #include "common.cuh"
 #include "tc.cuh"
 
 constexpr int BM = 128, BK = 32, STAGES = 3, THREADS = 128;
-constexpr int PRECISE = 0, TF32 = 1, BF16 = 2;
+constexpr int PRECISE = 0, TF32 = 1, BF16 = 2, STORED = 3;
 
 // Where patches come from and where results go.  Result (image, j, i) of JH x JW sums over the taps (a, b) of TY x TX.
 // It is pixel (j*TJ + RY, i*TI + RX) of YH x YW; its patch is at (j*SJ + dy + a*DY, i*SI + dx + b*DX) of H x W, the
@@ -40,11 +43,33 @@ struct Pixel {
 
 // ------------------------------------------------------------------------------------- the product of two tiles
 
-// acc (TM*16, TN*8) += a b' over BK; a(row, k) and b(column, k) read the tiles of this warp.
-template <int MODE, int TM, int TN, class A, class B>
+// A tile in shared memory whose rows are contiguous along K, and one that lies the other way round.  pair: the elements
+// k and k + 1 of a row in one register.
+template <typename T>
+struct Rows {
+  const T *p;
+  int ld;
+  __device__ float operator()(int row, int k) const { return p[row * ld + k]; }
+  __device__ unsigned pair(int row, int k) const { return *(const unsigned *)(p + row * ld + k); }
+};
+template <typename T>
+struct Columns {
+  const T *p;
+  int ld;
+  __device__ float operator()(int row, int k) const { return p[k * ld + row]; }
+  __device__ unsigned pair(int row, int k) const {
+    return p[k * ld + row].bits | (unsigned)p[(k + 1) * ld + row].bits << 16;
+  }
+};
+
+__device__ inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Half) { mma_half(d, a, b); }
+__device__ inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Bfloat) { mma_bf16(d, a, b); }
+
+// acc (TM*16, TN*8) += a b' over BK, for the tiles a and b of this warp.
+template <typename T, int MODE, int TM, int TN, class A, class B>
 __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  constexpr int DEPTH = MODE == BF16 ? 16 : 8;
+  constexpr int DEPTH = MODE >= BF16 ? 16 : 8;
 #pragma unroll
   for (int k = 0; k < BK; k += DEPTH) {
     unsigned high[TM][4], low[TM][4];
@@ -53,8 +78,10 @@ __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         int row = 16 * i + g + 8 * (e % 2);
-        if (MODE == BF16) {
-          int at = k + 2 * t + 8 * (e / 2);
+        int at = k + 2 * t + 8 * (e / 2);
+        if constexpr (MODE == STORED) {
+          high[i][e] = a.pair(row, at);
+        } else if (MODE == BF16) {
           high[i][e] = to_bf16(a(row, at), a(row, at + 1));
         } else {
           float v = a(row, k + t + 4 * (e / 2));
@@ -67,8 +94,10 @@ __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
       unsigned other[2], rest[2];
 #pragma unroll
       for (int e = 0; e < 2; e++) {
-        if (MODE == BF16) {
-          int at = k + 2 * t + 8 * e;
+        int at = k + 2 * t + 8 * e;
+        if constexpr (MODE == STORED) {
+          other[e] = b.pair(8 * j + g, at);
+        } else if (MODE == BF16) {
           other[e] = to_bf16(b(8 * j + g, at), b(8 * j + g, at + 1));
         } else {
           float v = b(8 * j + g, k + t + 4 * e);
@@ -79,7 +108,8 @@ __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
 #pragma unroll
       for (int i = 0; i < TM; i++) {
         if (MODE == PRECISE) mma_tf32(acc[i][j], low[i], other), mma_tf32(acc[i][j], high[i], rest);
-        if (MODE == BF16) mma_bf16(acc[i][j], high[i], other);
+        if constexpr (MODE == STORED) mma(acc[i][j], high[i], other, T());
+        else if (MODE == BF16) mma_bf16(acc[i][j], high[i], other);
         else mma_tf32(acc[i][j], high[i], other);
       }
     }
@@ -90,11 +120,13 @@ __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
 
 // x (images, H, W, G*C), weight (G, N, taps, C), bias (G*N) or null -> y (images, YH, YW, G*N), where the Gather says.
 // instances: <float, 0, 64> <float, 0, 128> <float, 1, 64> <float, 1, 128> <float, 2, 64> <float, 2, 128>
+//            <Half, 3, 64> <Half, 3, 128> <Bfloat, 3, 64> <Bfloat, 3, 128>
 template <typename T, int MODE, int BN>
 __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight, const T *bias, T *y, Gather q,
                                                     int images, int G, int C, int N) {
-  constexpr int LD = MODE == BF16 ? 40 : 36, TILE = (BM + BN) * LD;
-  extern __shared__ float ring[];                                // (STAGES, BM + BN, LD)
+  constexpr int LD = MODE >= BF16 ? 40 : 36, TILE = (BM + BN) * LD, VEC = 16 / sizeof(T), PER_ROW = BK / VEC;
+  extern __shared__ __align__(16) unsigned char memory[];
+  T *ring = (T *)memory;                                         // (STAGES, BM + BN, LD)
   __shared__ Pixel pixels[BM];
   const int tid = threadIdx.x, group = blockIdx.z, n0 = blockIdx.y * BN, CX = G * C, CY = G * N;
   {
@@ -105,8 +137,8 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
   }
   __syncthreads();
 
-  // This thread copies 4 floats of every 16th row: those at k = 4 * column, which is channel c of tap (a, b).
-  const int column = tid % 8 * 4;
+  // This thread copies 16 bytes of every 16th row (32nd of 16 bits), from k = column on: channel c of tap (a, b).
+  const int column = tid % PER_ROW * VEC;
   int a = 0, b = 0, c = column;
   auto settle = [&]() {
     while (c >= C && a < q.TY) {
@@ -116,16 +148,16 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
   };
   settle();
   auto load = [&](int stage) {
-    float *tile = ring + stage * TILE + column;
+    T *tile = ring + stage * TILE + column;
     const bool any = a < q.TY;
     const int dy = a * q.DY, dx = b * q.DX, tap = (q.ky + a * q.KY) * q.KW + q.kx + b * q.KX;
-    for (int r = tid / 8; r < BM; r += THREADS / 8) {
+    for (int r = tid / PER_ROW; r < BM; r += THREADS / PER_ROW) {
       const Pixel &p = pixels[r];
       int yy = p.y + dy, xx = p.x + dx;
       bool there = any && p.out >= 0 && 0 <= yy && yy < q.H && 0 <= xx && xx < q.W;
       copy16(tile + r * LD, there ? x + (p.image + yy * q.W + xx) * CX + group * C + c : x, there);
     }
-    for (int r = tid / 8; r < BN; r += THREADS / 8) {
+    for (int r = tid / PER_ROW; r < BN; r += THREADS / PER_ROW) {
       bool there = any && n0 + r < N;
       copy16(tile + (BM + r) * LD,
              there ? weight + (((long long)group * N + n0 + r) * q.taps + tap) * C + c : weight, there);
@@ -147,10 +179,8 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
     __syncthreads();                                             // this tile is there, the one before is done with
     if (step + STAGES - 1 < steps) load((step + STAGES - 1) % STAGES);
     copies_commit();
-    const float *left = ring + step % STAGES * TILE + row0 * LD;
-    const float *right = ring + step % STAGES * TILE + (BM + column0) * LD;
-    multiply<MODE>(acc, [&](int row, int k) { return left[row * LD + k]; },
-                   [&](int column, int k) { return right[column * LD + k]; });
+    const T *tile = ring + step % STAGES * TILE;
+    multiply<T, MODE>(acc, Rows<T>{tile + row0 * LD, LD}, Rows<T>{tile + (BM + column0) * LD, LD});
   }
 
   const int g = tid % 32 / 4, t = tid % 4;
@@ -162,7 +192,7 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
 #pragma unroll
       for (int j = 0; j < TN; j++) {
         int n = n0 + column0 + 8 * j + 2 * t + e % 2;
-        if (out >= 0 && n < N) y[out + n] = acc[i][j][e] + (bias ? bias[group * N + n] : 0.0f);
+        if (out >= 0 && n < N) y[out + n] = T(acc[i][j][e] + (bias ? (float)bias[group * N + n] : 0.0f));
       }
     }
 }
@@ -171,12 +201,13 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
 
 // K is the pixels, of which there are many: blockIdx.z takes a part of them, and add_parts adds the parts up in order.
 // x (images, H, W, G*C), gy (images, OH, OW, G*N) -> parts (splits, G, N, taps*C)
-// instances: <float, 0> <float, 1> <float, 2>
+// instances: <float, 0> <float, 1> <float, 2> <Half, 3> <Bfloat, 3>
 template <typename T, int MODE>
-__global__ void __launch_bounds__(THREADS, 2) convolve_weight(const T *x, const T *gy, T *parts, Window win, int images,
-                                                           int G, int C, int N, int each_steps) {
-  constexpr int WM = 64, WN = 128, LA = WM + 8, LB = WN + 8, TILE = BK * (LA + LB);
-  extern __shared__ float ring[];                                // (STAGES, BK, LA) and (BK, LB): pixels, channels
+__global__ void __launch_bounds__(THREADS, 2) convolve_weight(const T *x, const T *gy, float *parts, Window win,
+                                                              int images, int G, int C, int N, int each_steps) {
+  constexpr int WM = 64, WN = 128, LA = WM + 8, LB = WN + 8, TILE = BK * (LA + LB), VEC = 16 / sizeof(T);
+  extern __shared__ __align__(16) unsigned char memory[];
+  T *ring = (T *)memory;                                         // (STAGES, BK, LA) and (BK, LB): pixels, channels
   __shared__ Pixel pixels[2][BK];
   const int tid = threadIdx.x, group = blockIdx.z % G, part = blockIdx.z / G, CX = G * C, CY = G * N;
   const int m0 = blockIdx.y * WM, n0 = blockIdx.x * WN, width = win.KH * win.KW * C;
@@ -190,19 +221,20 @@ __global__ void __launch_bounds__(THREADS, 2) convolve_weight(const T *x, const 
     pixels[step % 2][tid] = {rest * win.H * win.W, p < last ? p * CY + group * N : -1, oy * win.SH - win.PH,
                              ox * win.SW - win.PW};
   };
-  const int m = m0 + tid % 16 * 4, n = n0 + tid % 32 * 4;     // the channels of gy, and tap and channel of x, it copies
+  constexpr int ACROSS = WM / VEC, ALONG = WN / VEC;             // copies of a row of gy's, of x's
+  const int own_m = tid % ACROSS * VEC, own_n = tid % ALONG * VEC, m = m0 + own_m, n = n0 + own_n;
   const int c = n % C, ky = n / C / win.KW * win.DH, kx = n / C % win.KW * win.DW;
   auto load = [&](int step) {
-    float *tile = ring + step % STAGES * TILE;
+    T *tile = ring + step % STAGES * TILE;
     const Pixel *row = pixels[step % 2];
-    for (int r = tid / 16; r < BK; r += THREADS / 16) {
+    for (int r = tid / ACROSS; r < BK; r += THREADS / ACROSS) {
       bool there = row[r].out >= 0 && m < N;
-      copy16(tile + r * LA + tid % 16 * 4, there ? gy + row[r].out + m : gy, there);
+      copy16(tile + r * LA + own_m, there ? gy + row[r].out + m : gy, there);
     }
-    for (int r = tid / 32; r < BK; r += THREADS / 32) {
+    for (int r = tid / ALONG; r < BK; r += THREADS / ALONG) {
       int yy = row[r].y + ky, xx = row[r].x + kx;
       bool there = row[r].out >= 0 && n < width && 0 <= yy && yy < win.H && 0 <= xx && xx < win.W;
-      copy16(tile + BK * LA + r * LB + tid % 32 * 4,
+      copy16(tile + BK * LA + r * LB + own_n,
              there ? x + (row[r].image + yy * win.W + xx) * CX + group * C + c : x, there);
     }
   };
@@ -223,9 +255,8 @@ __global__ void __launch_bounds__(THREADS, 2) convolve_weight(const T *x, const 
     if (step + STAGES - 1 < steps) load(step + STAGES - 1);
     copies_commit();
     find(step + STAGES);                                         // read after the next barrier
-    const float *left = ring + step % STAGES * TILE + row0, *right = ring + step % STAGES * TILE + BK * LA + column0;
-    multiply<MODE>(acc, [&](int row, int k) { return left[k * LA + row]; },
-                   [&](int column, int k) { return right[k * LB + column]; });
+    const T *tile = ring + step % STAGES * TILE;
+    multiply<T, MODE>(acc, Columns<T>{tile + row0, LA}, Columns<T>{tile + BK * LA + column0, LB});
   }
 
   const int g = tid % 32 / 4, t = tid % 4;
@@ -242,14 +273,14 @@ __global__ void __launch_bounds__(THREADS, 2) convolve_weight(const T *x, const 
 }
 
 // parts (splits, rows, taps, C) -> gw (rows, kept, taps), the sum over the parts; channels from `kept` on were padding.
-// instances: <float>
+// instances: <float> <Half> <Bfloat>
 template <typename T>
-__global__ void add_parts(const T *parts, T *gw, int splits, int taps, int C, int kept, long long rows, long long n) {
+__global__ void add_parts(const float *parts, T *gw, int splits, int taps, int C, int kept, long long rows, long long n) {
   each(i, n) {
     long long row = i;
     int tap = split(row, taps), c = split(row, kept);
-    T sum = 0;
+    float sum = 0;
     for (int s = 0; s < splits; s++) sum += parts[((s * rows + row) * taps + tap) * C + c];
-    gw[i] = sum;
+    gw[i] = T(sum);
   }
 }

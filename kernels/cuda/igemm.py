@@ -1,4 +1,4 @@
-"""Convolution of float32 on tensor cores: see igemm.cu.  Images are taken, and given, in channels-last memory."""
+"""Convolution on tensor cores, of float32 and of 16 bits: see igemm.cu.  Images are given in channels-last memory."""
 from __future__ import annotations
 
 from math import gcd
@@ -82,10 +82,10 @@ def _alike(R, K, S, P, D):
 def _convolve(x, w, bias, y, q, groups):
     """x (N, H, W, G*C), w (G, O/G, KH, KW, C) -> y (N, YH, YW, O) where q says."""
     images, N, C = x.shape[0], w.shape[1], w.shape[4]
-    BN, mode = 64 if N <= 64 else 128, _mode()
+    BN, mode = 64 if N <= 64 else 128, _mode(x)
     blocks = -(-images * q.JH * q.JW // BM), -(-N // BN), groups
     launch(FILE, "convolve", y.dtype, y.size, (x, w, bias, y, q, images, groups, C, N), blocks, threads=THREADS,
-           shared=STAGES * (BM + BN) * (40 if mode == 2 else 36) * 4, variant=(str(mode), str(BN)))
+           shared=STAGES * (BM + BN) * (36 if mode < 2 else 40) * x.itemsize, variant=(str(mode), str(BN)))
 
 
 def conv2d_weight(x, gy, win, groups):
@@ -99,24 +99,25 @@ def conv2d_weight(x, gy, win, groups):
     splits = max(1, min(steps // 8, ENOUGH_BLOCKS // (tiles[0] * tiles[1] * groups)))
     each = -(-steps // splits) if steps else 1
     splits = max(1, -(-steps // each))
-    parts = new(x, splits, groups, M, taps * K)
+    parts = new(x, splits, groups, M, taps * K, dtype="float32")
     launch(FILE, "convolve_weight", x.dtype, gw.size, (b, a, parts, win, x.shape[0], groups, K, M, each),
-           (*tiles, groups * splits), threads=THREADS, shared=STAGES * BK * (72 + 136) * 4, variant=(str(_mode()),))
+           (*tiles, groups * splits), threads=THREADS, shared=STAGES * BK * (72 + 136) * x.itemsize,
+           variant=(str(_mode(x)),))
     if M * groups != O:                              # a group's last rows are of channels that were added
         parts = plain(parts[:, :, :O // groups])
     launch(FILE, "add_parts", x.dtype, gw.size, (parts, gw, splits, taps, K, C, O, gw.size))
     return gw
 
 
-def _mode():
-    return PRECISIONS.index(get_float32_matmul_precision())
+def _mode(x):
+    return 3 if x.itemsize == 2 else PRECISIONS.index(get_float32_matmul_precision())
 
 
 def _padded(x, groups=1):
-    """x (..., G*C) in C order with zeros behind every group's channels, so that they are a multiple of 4."""
-    C = x.shape[-1] // groups
-    if C % 4 == 0:
+    """x (..., G*C) in C order with zeros behind every group's channels, so that they are a multiple of 16 bytes."""
+    C, unit = x.shape[-1] // groups, 16 // x.itemsize
+    if C % unit == 0:
         return plain(x)
-    wide = array_module(x).zeros((*x.shape[:-1], groups, -(-C // 4) * 4), x.dtype)
+    wide = array_module(x).zeros((*x.shape[:-1], groups, -(-C // unit) * unit), x.dtype)
     wide[..., :C] = x.reshape(*x.shape[:-1], groups, C)
     return wide.reshape(*x.shape[:-1], -1)                                # (..., G*C padded)

@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 FOLDER = Path(__file__).parent
-TYPES = {np.dtype("float32"): "float", np.dtype("float64"): "double"}
+TYPES = {"float32": "float", "float64": "double", "float16": "Half", "bfloat16": "Bfloat"}     # dtype's name: T
+PLAIN = ("float", "double")
 SCALARS = {"int": np.int32, "long long": np.int64, "unsigned long long": np.uint64, "float": np.float32,
            "double": np.float64, "bool": np.bool_}
 STRUCTS = ("Window", "Gather")                       # of ints, passed by value: a tuple in the order of their fields
 BLOCK, MOST_BLOCKS = 256, 65535                      # kernels loop over what is left (common.cuh: each)
-_KERNEL = re.compile(r"(?://\s*instances:([^\n]*)\n\s*)?template\s*<\s*typename\s+T\s*(?:,[^>]*)?>\s*__global__\s+"
+_KERNEL = re.compile(r"(?://\s*instances:((?:[^\n]*\n\s*//)*[^\n]*)\n\s*)?template\s*<\s*typename\s+T\s*(?:,[^>]*)?>\s*__global__\s+"
                      r"void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", re.S)
 
 
@@ -49,9 +50,9 @@ class Kernel(NamedTuple):
 @cache
 def declared(file: str) -> dict[str, Kernel]:
     """The kernels of a .cu file by name.  Raises ValueError for a parameter that cannot be read."""
-    source = re.sub(r"//(?!\s*instances:)[^\n]*", "", (FOLDER / file).read_text(encoding="utf-8"))
+    source = re.sub(r"//(?!\s*(?:instances:|<))[^\n]*", "", (FOLDER / file).read_text(encoding="utf-8"))
     return {name: Kernel(tuple(_parameter(file, name, text) for text in parameters.split(",")),
-                         tuple(re.findall(r"<([^>]*)>", listed)) or tuple(TYPES.values()))
+                         tuple(re.findall(r"<([^>]*)>", listed)) or PLAIN)
             for listed, name, parameters in _KERNEL.findall(source)}
 
 
@@ -63,7 +64,7 @@ def instances(file: str) -> tuple[str, ...]:
 def _parameter(file, kernel, text):
     words = text.replace("*", " * ").replace("const", " ").replace("__restrict__", " ").split()
     kind = " ".join(words[:-1]).replace(" *", "*")
-    if kind.rstrip("*") not in (*SCALARS, *STRUCTS, "T"):
+    if kind.rstrip("*") not in (*SCALARS, *STRUCTS, "T", "Wide<T>"):
         raise ValueError(f"{file}: {kernel}: the type of {text.strip()!r} is not one a launch can pass")
     return Parameter(kind, words[-1])
 
@@ -81,10 +82,10 @@ def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...
     number.
     """
     dtype = np.dtype(dtype)
-    if dtype not in TYPES:
-        raise TypeError(f"{kernel}: CUDA kernels compute in float32 and float64, got {dtype}")
+    if dtype.name not in TYPES:
+        raise TypeError(f"{kernel}: CUDA kernels compute in floating point, got {dtype}")
     parameters, made = declared(file)[kernel]
-    chosen = ", ".join((TYPES[dtype], *variant))
+    chosen = ", ".join((TYPES[dtype.name], *variant))
     if chosen not in made:
         raise TypeError(f"{kernel}: is made for {'; '.join(made)}, not for {chosen}")
     if len(arguments) != len(parameters):
@@ -106,7 +107,7 @@ def _library(arguments):
 
 def _cast(kernel, parameter, argument, dtype):
     """The argument as the kernel's source declares it."""
-    kind = parameter.type.replace("T", TYPES[dtype])
+    kind = parameter.type.replace("T", TYPES[dtype.name])
     if kind.endswith("*"):
         if argument is not None and not hasattr(argument, "strides"):
             raise TypeError(f"{kernel}: {parameter.name} must be an array, got {type(argument).__name__}")

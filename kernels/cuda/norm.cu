@@ -35,6 +35,7 @@ __device__ inline long long place(int e, int c, int C, int R) {
 
 // Mean and sum (x - mean)^2 of every part, (C, parts) each.  Squares are summed around the part's first element: they
 // are of the size of the spread, not of the mean, and no digits are lost (Chan, Golub & LeVeque 1983, sections 2-3).
+// instances: <float> <double> <Half> <Bfloat>
 template <typename T>
 __global__ void batch_parts(const T *x, double *means, double *squares, int C, int R, int count, int lanes, int step,
                             int parts) {
@@ -76,10 +77,11 @@ __global__ void batch_statistics(const double *means, const double *squares, dou
 // __restrict__: what is stored is not read, so the loads of the next elements need not wait for it.
 
 // y = (x - mean) / std * weight + bias, + residual if given, and relu of that if wanted; by `exact` if given.
+// instances: <float> <double> <Half> <Bfloat>
 template <typename T>
-__global__ void batch_norm(const T *__restrict__ x, const double *exact, const T *mean, const T *var, const T *weight,
-                           const T *bias, const T *__restrict__ residual, bool relu, T *__restrict__ y, double eps,
-                           int C, int R, int count, int lanes, int step) {
+__global__ void batch_norm(const T *__restrict__ x, const double *exact, const Wide<T> *mean, const Wide<T> *var,
+                           const Wide<T> *weight, const Wide<T> *bias, const T *__restrict__ residual, bool relu,
+                           T *__restrict__ y, double eps, int C, int R, int count, int lanes, int step) {
   Work w(C, count, lanes, step);
   if (w.c >= C) return;
   double m = exact ? exact[w.c] : mean[w.c], v = exact ? exact[C + w.c] : var[w.c];
@@ -87,17 +89,18 @@ __global__ void batch_norm(const T *__restrict__ x, const double *exact, const T
 #pragma unroll 4
   for (int e = w.first; e < w.last; e += w.stride) {
     long long i = place(e, w.c, C, R);
-    T out = (x[i] - m) * scale + shift;
+    Wide<T> out = (x[i] - m) * scale + shift;
     if (residual) out += residual[i];
-    y[i] = !relu || out > 0 || out != out ? out : T(0);          // NaN stays NaN
+    y[i] = !relu || out > 0 || out != out ? T(out) : T(0);       // NaN stays NaN
   }
 }
 
 // Of every part sum g and sum g * (x - mean), (C, parts) each; g counts where y > 0, if y is given.  Mean and rstd: one
 // of each channel (rstd is left to channel_gradients), or of each group of channels of `pixels` elements each.
+// instances: <float> <double> <Half> <Bfloat>
 template <typename T>
-__global__ void channel_sums(const T *g, const T *y, const T *x, const T *mean, const T *rstd, double *sums,
-                             double *products, int pixels, int groups, int C, int R, int count, int lanes, int step,
+__global__ void channel_sums(const T *g, const T *y, const T *x, const Wide<T> *mean, const Wide<T> *rstd,
+                             double *sums, double *products, int pixels, int groups, int C, int R, int count, int lanes, int step,
                              int parts) {
   __shared__ double s[256];
   Work w(C, count, lanes, step);
@@ -107,7 +110,7 @@ __global__ void channel_sums(const T *g, const T *y, const T *x, const T *mean, 
   for (int e = w.first; e < w.last; e += w.stride) {
     long long i = place(e, w.c, C, R);
     int k = rstd ? e / pixels * groups + w.c / (C / groups) : w.c;
-    double own = g[i], sign = gate[i], d = (double)x[i] - mean[k];
+    double own = g[i], sign = gate[i], d = (double)(Wide<T>)x[i] - mean[k];
     if (y && !(sign > 0)) own = 0;
     sum += own, product += own * (rstd ? d * rstd[k] : d);
   }
@@ -133,11 +136,12 @@ __global__ void channel_gradients(const double *sums, const double *products, co
 
 // gx, from the sums of channel_gradients if the statistics follow x (its gradient is centred then); gresidual, if
 // wanted, is what of g counts.
+// instances: <float> <double> <Half> <Bfloat>
 template <typename T>
 __global__ void batch_norm_backward(const T *__restrict__ g, const T *__restrict__ y, const T *__restrict__ x,
-                                    const T *mean, const T *var, const T *weight, const double *exact,
-                                    T *__restrict__ gx, T *__restrict__ gresidual, double eps, int C, int R,
-                                    int count, int lanes, int step) {
+                                    const Wide<T> *mean, const Wide<T> *var, const Wide<T> *weight,
+                                    const double *exact, T *__restrict__ gx, T *__restrict__ gresidual, double eps,
+                                    int C, int R, int count, int lanes, int step) {
   Work w(C, count, lanes, step);
   if (w.c >= C) return;
   double m = mean[w.c], rstd = 1 / sqrt(var[w.c] + eps), scale = rstd * (weight ? (double)weight[w.c] : 1.0);
@@ -146,11 +150,12 @@ __global__ void batch_norm_backward(const T *__restrict__ g, const T *__restrict
 #pragma unroll 4
   for (int e = w.first; e < w.last; e += w.stride) {
     long long i = place(e, w.c, C, R);
-    T own = g[i], sign = gate[i];
+    Wide<T> own = g[i], sign = gate[i];
     double d = x[i] - m;
     if (y && !(sign > 0)) own = 0;
-    gx[i] = (exact ? own - mean_g - d * rstd * mean_gx : (double)own) * scale;
-    if (gresidual) gresidual[i] = own;
+    Wide<T> value = (exact ? own - mean_g - d * rstd * mean_gx : (double)own) * scale;
+    gx[i] = T(value);
+    if (gresidual) gresidual[i] = T(own);
   }
 }
 

@@ -5,7 +5,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..reference import norm as reference
-from .arrays import channels_last, dense, in_float, new, new_like, plain, team
+from .arrays import channels_last, dense, in_float, new, new_like, parameter, plain, team, wide
 from .launch import launch
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
@@ -65,18 +65,18 @@ def _batch_norm(x, statistics, weight, bias, residual, relu, eps):
     last = channels_last(x)
     split, y = _split_images(x, last, PASS), new_like(x, last=last)
     launch(FILE, "batch_norm", x.dtype, x.size,
-           (dense(x, last), *statistics, plain(weight, x), plain(bias, x), dense(residual, last, x), relu,
+           (dense(x, last), *statistics, parameter(weight, x), parameter(bias, x), dense(residual, last, x), relu,
             dense(y, last), eps, *split.work), blocks=split.blocks)
     return y
 
 
 def _by_batch(x, weight, bias, residual, relu, eps):
     last = channels_last(x)
-    split, (mean, var) = _split_images(x, last, SUMS), (new(x, x.shape[1]), new(x, x.shape[1]))
+    split, (mean, var) = _split_images(x, last, SUMS), [new(x, x.shape[1], dtype=wide(x)) for _ in range(2)]
     (means, squares), exact = new(x, 2, split.C, split.parts, dtype="float64"), new(x, 2, split.C, dtype="float64")
     launch(FILE, "batch_parts", x.dtype, x.size, (dense(x, last), means, squares, *split), blocks=split.blocks)
     threads, blocks = team(split.C, split.parts)
-    launch(FILE, "batch_statistics", x.dtype, x.size,
+    launch(FILE, "batch_statistics", mean.dtype, x.size,
            (means, squares, exact, mean, var, split.C, split.count, split.step, split.parts, threads), blocks=blocks)
     return _batch_norm(x, (exact, mean, var), weight, bias, residual, relu, eps), mean, var
 
@@ -84,12 +84,13 @@ def _by_batch(x, weight, bias, residual, relu, eps):
 def _batch_norm_backward(g, y, x, mean, var, weight, eps, training, residual):
     """gx, gweight, gbias, and what of g counts (where y > 0, if y is given), if it is wanted."""
     last = channels_last(x)
-    g, y, laid, mean, var = dense(g, last, x), dense(y, last, x), dense(x, last), plain(mean, x), plain(var, x)
+    g, y, laid = dense(g, last, x), dense(y, last, x), dense(x, last)
+    mean, var = parameter(mean, x), parameter(var, x)
     gweight, gbias, exact = _channel_gradients((g, y, laid), (mean, None, 1, 1), var, eps, _split_images(x, last, SUMS))
     split, gx, kept = _split_images(x, last, PASS), new_like(x, last=last), new_like(x, last=last) if residual else None
     launch(FILE, "batch_norm_backward", x.dtype, x.size,
-           (g, y, laid, mean, var, plain(weight, x), exact if training else None, dense(gx, last), dense(kept, last),
-            eps, *split.work), blocks=split.blocks)
+           (g, y, laid, mean, var, parameter(weight, x), exact if training else None, dense(gx, last),
+            dense(kept, last), eps, *split.work), blocks=split.blocks)
     return gx, gweight, gbias, kept
 
 
@@ -97,11 +98,11 @@ def _channel_gradients(arrays, statistics, var, eps, split):
     """Sums over each channel: gweight, gbias, and gbias and gweight in float64 (2, C)."""
     x = arrays[-1]
     (sums, products), exact = new(x, 2, split.C, split.parts, dtype="float64"), new(x, 2, split.C, dtype="float64")
-    gweight, gbias = new(x, split.C), new(x, split.C)
+    gweight, gbias = (new(x, split.C, dtype=wide(x)) for _ in range(2))
     launch(FILE, "channel_sums", x.dtype, x.size,
            (*arrays, *statistics[:2], sums, products, *statistics[2:], *split), blocks=split.blocks)
     threads, blocks = team(split.C, split.parts)
-    launch(FILE, "channel_gradients", x.dtype, x.size,
+    launch(FILE, "channel_gradients", gweight.dtype, x.size,
            (sums, products, var, gweight, gbias, exact, eps, split.C, split.parts, threads), blocks=blocks)
     return gweight, gbias, exact
 
@@ -127,7 +128,7 @@ def batch_norm_eval(x, mean, var, weight, bias, eps):
     """Normalise every channel of (N, C, ...) by given statistics (C,)."""
     if not _on_the_gpu(x):
         return reference.batch_norm_eval(x, mean, var, weight, bias, eps)
-    return _batch_norm(x, (None, plain(mean, x), plain(var, x)), weight, bias, None, False, eps)
+    return _batch_norm(x, (None, parameter(mean, x), parameter(var, x)), weight, bias, None, False, eps)
 
 
 @in_float(reference)
@@ -135,7 +136,7 @@ def batch_norm_relu_eval(x, mean, var, weight, bias, eps, residual):
     """relu(batch_norm_eval(x) + residual), residual like x or None."""
     if not _on_the_gpu(x):
         return reference.batch_norm_relu_eval(x, mean, var, weight, bias, eps, residual)
-    return _batch_norm(x, (None, plain(mean, x), plain(var, x)), weight, bias, residual, True, eps)
+    return _batch_norm(x, (None, parameter(mean, x), parameter(var, x)), weight, bias, residual, True, eps)
 
 
 @in_float(reference)

@@ -33,7 +33,7 @@ def _bits(seed):
 
 def sgd_update(params, grads, bufs, numbers, nesterov, maximize, first):
     """Stochastic gradient descent; bufs are the velocities (None without momentum), `first`: they are still empty."""
-    if params[0].dtype not in TYPES:
+    if params[0].dtype.name not in TYPES:
         return optim.sgd_update(params, grads, bufs, numbers, nesterov, maximize, first)
     _update("sgd", params, grads, (bufs,), Varying.of(numbers), (4,), _sgd_numbers,
             (bufs is not None, nesterov, maximize, first))
@@ -46,7 +46,7 @@ def _sgd_numbers(numbers):
 
 def adam_update(params, grads, ms, vs, vmaxs, numbers, decoupled, maximize):
     """Adam, AdamW (decoupled: Loshchilov & Hutter 2019) and AMSGrad (vmaxs given: Reddi et al. 2018)."""
-    if params[0].dtype not in TYPES:
+    if params[0].dtype.name not in TYPES:
         return optim.adam_update(params, grads, ms, vs, vmaxs, numbers, decoupled, maximize)
     _update("adam", params, grads, (ms, vs, vmaxs), Varying.of(numbers), (8,),
             _decoupled_numbers if decoupled else _coupled_numbers, (vmaxs is not None, maximize))
@@ -64,7 +64,7 @@ def _decoupled_numbers(numbers):
 
 def rmsprop_update(params, grads, vs, bufs, gavgs, numbers, maximize):
     """RMSprop, centred if gavgs (the running means of g) are given, with momentum if bufs are."""
-    if params[0].dtype not in TYPES:
+    if params[0].dtype.name not in TYPES:
         return optim.rmsprop_update(params, grads, vs, bufs, gavgs, numbers, maximize)
     _update("rmsprop", params, grads, (vs, bufs, gavgs), Varying.of(numbers), (6,), _rmsprop_numbers,
             (bufs is not None, gavgs is not None, maximize))
@@ -79,7 +79,7 @@ def running_update(kept, now, momentum, unbias):
     """Running mean and variance (C,) move towards a batch's; see the reference."""
     arrays = [a for a in (*kept, *now) if a is not None]
     like = now[0]
-    if like.dtype not in TYPES or any(a.dtype != like.dtype or not a.flags.c_contiguous for a in arrays):
+    if like.dtype.name not in TYPES or any(a.dtype != like.dtype or not a.flags.c_contiguous for a in arrays):
         return optim.running_update(kept, now, momentum, unbias)
     launch(FILE, "running", like.dtype, like.size, (*kept, *now, 1 - momentum, momentum, unbias, like.size))
 

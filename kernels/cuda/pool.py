@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ..reference import pool as reference
 from ..reference._xp import array_module
-from .arrays import channels_last, dense, in_float, new_like, plain
+from .arrays import channels_last, dense, in_float, new_like, plain, wide
 from .launch import launch
 
 __all__ = ["max_pool2d", "max_pool2d_backward", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_backward",
@@ -51,7 +51,7 @@ def max_pool2d_gather(x, indices):
 
 def _divisors(x, win, count_include_pad, divisor_override, pad_after):
     xp = array_module(x)
-    return plain(reference.window_divisors(xp, win, count_include_pad, divisor_override, pad_after, x.dtype))
+    return plain(reference.window_divisors(xp, win, count_include_pad, divisor_override, pad_after, wide(x)))
 
 
 @in_float(reference)

@@ -1,9 +1,9 @@
-// Tensor cores, and copies into shared memory that do not wait: PTX, in the only file that has any.  What the emulator
+// Tensor cores, copies into shared memory that do not wait, and conversions of float16: PTX, in the only file that has any.  What the emulator
 // does for each is in kernels/emulator/tensor_cores.h.
 //
 // A warp multiplies D (16x8) += A (16xK) B (Kx8).  Lane = 4*g + t holds, of each matrix:
 //
-//                   tf32, K = 8                                bf16, K = 16: two neighbours along K in one register
+//                   tf32, K = 8                           bf16, f16: K = 16, two neighbours along K in a register
 //     a[0] a[1]     A[g][t]    A[g+8][t]                       A[g][2t, 2t+1]     A[g+8][2t, 2t+1]
 //     a[2] a[3]     A[g][t+4]  A[g+8][t+4]                     A[g][2t+8, 2t+9]   A[g+8][2t+8, 2t+9]
 //     b[0] b[1]     B[t][g]    B[t+4][g]                       B[2t, 2t+1][g]     B[2t+8, 2t+9][g]
@@ -28,6 +28,17 @@ __device__ inline unsigned to_bf16(float first, float second) {
   return r;
 }
 
+__device__ inline unsigned short to_half(float x) {
+  unsigned short r;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(x));
+  return r;
+}
+__device__ inline float from_half(unsigned short bits) {
+  float r;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(bits));
+  return r;
+}
+
 __device__ inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
                "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -38,6 +49,12 @@ __device__ inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const uns
 __device__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ inline void mma_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }

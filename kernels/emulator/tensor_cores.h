@@ -17,6 +17,18 @@ static inline unsigned emu_bf16(float x) {
 }
 static inline unsigned to_bf16(float first, float second) { return emu_bf16(second) << 16 | emu_bf16(first); }
 
+static inline unsigned short to_half(float x) {
+  _Float16 h = (_Float16)x;
+  unsigned short u;
+  memcpy(&u, &h, 2);
+  return u;
+}
+static inline float from_half(unsigned short u) {
+  _Float16 h;
+  memcpy(&h, &u, 2);
+  return (float)h;
+}
+
 struct EmuFragments {
   float *d;
   const unsigned *a, *b;
@@ -46,16 +58,26 @@ static inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigne
   });
 }
 
+// The low and the high half of a register are neighbours along K.
+template <class Value>
+static void emu_halves(void **lanes, Value value) {
+  emu_multiply<16>(lanes, [value](EmuFragments &f, int g, int t, float (&A)[16][16], float (&B)[16][8]) {
+    for (int half = 0; half < 2; half++) {
+      for (int i = 0; i < 4; i++) A[g + 8 * (i % 2)][2 * t + 8 * (i / 2) + half] = value(f.a[i] >> 16 * half & 0xffff);
+      for (int i = 0; i < 2; i++) B[2 * t + 8 * i + half][g] = value(f.b[i] >> 16 * half & 0xffff);
+    }
+  });
+}
 static inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], EMU_L) {
   EmuFragments mine{d, a, b};
   emu::warp_collective(0xffffffffu, &mine, 21, line, [](void **lanes, unsigned) {
-    emu_multiply<16>(lanes, [](EmuFragments &f, int g, int t, float (&A)[16][16], float (&B)[16][8]) {
-      auto value = [](unsigned u, int half) { return __uint_as_float(half ? u & 0xffff0000u : u << 16); };
-      for (int half = 0; half < 2; half++) {
-        for (int i = 0; i < 4; i++) A[g + 8 * (i % 2)][2 * t + 8 * (i / 2) + half] = value(f.a[i], half);
-        for (int i = 0; i < 2; i++) B[2 * t + 8 * i + half][g] = value(f.b[i], half);
-      }
-    });
+    emu_halves(lanes, [](unsigned u) { return __uint_as_float(u << 16); });
+  });
+}
+static inline void mma_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], EMU_L) {
+  EmuFragments mine{d, a, b};
+  emu::warp_collective(0xffffffffu, &mine, 22, line, [](void **lanes, unsigned) {
+    emu_halves(lanes, [](unsigned u) { return from_half(u); });
   });
 }
 
