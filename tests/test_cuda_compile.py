@@ -1,5 +1,6 @@
 """Every CUDA source compiled for real GPUs, without one: what it needs, its machine code, and how CuPy is handed it."""
 import json
+import subprocess
 import sys
 from importlib import import_module
 from types import SimpleNamespace
@@ -155,12 +156,15 @@ def test_without_the_compiler_the_cure_is_named(monkeypatch, capsys):
 # ---------------------------------------------------------------------------------------- CuPy
 
 def test_cupys_nvrtc_makes_the_same_binary():
-    """But for the last byte, which CuPy takes for the end of a text."""
+    """Complete, although CuPy takes the last byte for the end of a text."""
     theirs = pytest.importorskip("cupy", reason="CuPy is not installed").cuda.nvrtc
     if theirs.getVersion() != nvrtc.getVersion():
         pytest.skip(f"CuPy has NVRTC {theirs.getVersion()}")
     a, b = (compiler.compiled(FILE, NAMES, "sm_90", module) for module in (nvrtc, theirs))
-    assert (a.cubin[:-1], a.lowered) == (b.cubin, b.lowered)
+    assert b.cubin in (a.cubin, a.cubin[:-1]) and a.lowered == b.lowered
+    assert resources.disassembled(a.cubin) == resources.disassembled(b.cubin)      # refuses one that is cut short
+    with pytest.raises(subprocess.CalledProcessError):
+        resources.disassembled(a.cubin[:-2])
 
 
 def test_small_numbers_are_kept():

@@ -61,7 +61,8 @@ def compiled(file: str, names: Iterable[str], arch: str, nvrtc: Any) -> Binary:
             raise CompileError(f"{file} does not compile for {arch} ({error}):\n{nvrtc.getProgramLog(program)}"
                                ) from error
         lowered = {name: nvrtc.getLoweredName(program, name) for name in names}
-        return Binary(nvrtc.getCUBIN(program), lowered, nvrtc.getProgramLog(program))
+        # CuPy 14's getCUBIN drops the last byte, a zero, as if it ended a text; a file with one too many does no harm.
+        return Binary(nvrtc.getCUBIN(program) + b"\0", lowered, nvrtc.getProgramLog(program))
     finally:
         nvrtc.destroyProgram(program)
 
