@@ -275,7 +275,8 @@ __global__ void __launch_bounds__(THREADS, 2) convolve_weight(const T *x, const 
 // parts (splits, rows, taps, C) -> gw (rows, kept, taps), the sum over the parts; channels from `kept` on were padding.
 // instances: <float> <Half> <Bfloat>
 template <typename T>
-__global__ void add_parts(const float *parts, T *gw, int splits, int taps, int C, int kept, long long rows, long long n) {
+__global__ void add_parts(const float *parts, T *gw, int splits, int taps, int C, int kept, long long rows,
+                          long long n) {
   each(i, n) {
     long long row = i;
     int tap = split(row, taps), c = split(row, kept);

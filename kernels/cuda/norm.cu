@@ -100,8 +100,8 @@ __global__ void batch_norm(const T *__restrict__ x, const double *exact, const W
 // instances: <float> <double> <Half> <Bfloat>
 template <typename T>
 __global__ void channel_sums(const T *g, const T *y, const T *x, const Wide<T> *mean, const Wide<T> *rstd,
-                             double *sums, double *products, int pixels, int groups, int C, int R, int count, int lanes, int step,
-                             int parts) {
+                             double *sums, double *products, int pixels, int groups, int C, int R, int count, int lanes,
+                             int step, int parts) {
   __shared__ double s[256];
   Work w(C, count, lanes, step);
   const T *gate = y ? y : g;                                     // loaded in any case: loads in branches come late

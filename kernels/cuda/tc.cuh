@@ -1,5 +1,5 @@
-// Tensor cores, copies into shared memory that do not wait, and conversions of float16: PTX, in the only file that has any.  What the emulator
-// does for each is in kernels/emulator/tensor_cores.h.
+// Tensor cores, copies into shared memory that do not wait, and conversions of float16: PTX, in the only file that has
+// any.  What the emulator does for each is in kernels/emulator/tensor_cores.h.
 //
 // A warp multiplies D (16x8) += A (16xK) B (Kx8).  Lane = 4*g + t holds, of each matrix:
 //
