@@ -71,9 +71,16 @@ def write_row(out: Path, row: dict) -> None:
         os.close(file)
 
 
+def log_of(out: Path, stage: str) -> Path:
+    """What a stage's processes print."""
+    return out / f"{stage.replace(' ', '-')}.log"
+
+
 def forget(out: Path, stages: Iterable[Stage]) -> None:
     """Drop the rows of stages that are measured anew."""
     names = {stage.name for stage in stages}
+    for name in names:
+        log_of(out, name).unlink(missing_ok=True)
     kept = [row for row in read_rows(out) if row["stage"] not in names]
     (out / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
@@ -119,7 +126,7 @@ def _watched(stage, settings, stop, cap):
     """Run the process to its end, or end it: None if it did all there was to do, else why not."""
     request = {**settings._asdict(), "out": str(settings.out), "stage": stage.name, "module": stage.module,
                "until": time.time() + 0.85 * (stop - time.monotonic())}
-    log = settings.out / f"{stage.name.replace(' ', '-')}.log"
+    log = log_of(settings.out, stage.name)
     with open(log, "ab") as output:
         process = subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.work", json.dumps(request)], cwd=ROOT,
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
