@@ -23,10 +23,10 @@ def host_clock(work: Callable[[], Any]) -> float:
 
 
 def sample(work: Callable[[], Any], seconds: float = 1.0, least: int = 5,
-           clock: Callable[[Callable[[], Any]], float] = host_clock) -> list[float]:
-    """Times of one call in milliseconds: as many as fit in `seconds`, at least `least`, after two warm-up calls."""
-    work()
-    work()
+           clock: Callable[[Callable[[], Any]], float] = host_clock, warmups: int = 2) -> list[float]:
+    """Times of one call in milliseconds: as many as fit in `seconds`, at least `least`, after the warm-up calls."""
+    for _ in range(warmups):
+        work()
     times, stop = [], perf_counter() + seconds
     while len(times) < least or perf_counter() < stop:
         times.append(clock(work))
@@ -35,7 +35,7 @@ def sample(work: Callable[[], Any], seconds: float = 1.0, least: int = 5,
 
 def spread(times: list[float]) -> tuple[float, float, float]:
     """Median and quartiles."""
-    low, _, high = quantiles(times, n=4)
+    low, _, high = quantiles(times, n=4, method="inclusive")
     return median(times), low, high
 
 

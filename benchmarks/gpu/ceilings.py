@@ -25,11 +25,10 @@ def run(work: Work) -> None:
     """The stage."""
     tiny = work.settings.tiny
     work.each([("versions", versions), ("nvidia-smi", nvidia_smi)])
-    device = Device(work.settings.device)
-    size, seconds = (64, 0.02) if tiny else (8192, 0.5)
-    items = [("copy", partial(copies, device, 1 << 20 if tiny else 1 << 32, seconds))]
-    items += [(f"gemm {mode}", partial(product, device, size, mode, seconds)) for mode in (*PRECISIONS, "bfloat16")]
-    items += [("launches", partial(launches, device, 200 if tiny else 10_000, seconds))]
+    device, size = Device(work.settings.device, tiny), 64 if tiny else 8192
+    items = [("copy", partial(copies, device, 1 << 20 if tiny else 1 << 32))]
+    items += [(f"gemm {mode}", partial(product, device, size, mode)) for mode in (*PRECISIONS, "bfloat16")]
+    items += [("launches", partial(launches, device, 200 if tiny else 10_000))]
     work.each(items, device.runtime.synchronize)
 
 
@@ -55,26 +54,26 @@ def nvidia_smi() -> dict:
     return dict(zip(QUERY.split(","), map(str.strip, done.stdout.splitlines()[0].split(","))))
 
 
-def copies(device: Device, nbytes: int, seconds: float) -> dict:
+def copies(device: Device, nbytes: int) -> dict:
     """GB/s of a copy in the device's memory, read and written."""
     x = device.random((nbytes // 4,))
     out = device.xp.empty(x.shape, x.dtype)
 
     def copy():
         out[...] = x
-    found = device.time(copy, seconds)
-    return {**found, "gb_s": round(2 * nbytes / found["ms"] / 1e6, 2)}
+    found = device.time(copy, 0.5)
+    return {**found, "gb_s": float(f"{2 * nbytes / found['ms'] / 1e6:.5g}")}
 
 
-def product(device: Device, n: int, mode: str, seconds: float) -> dict:
+def product(device: Device, n: int, mode: str) -> dict:
     """TFLOP/s of a product of n x n matrices by cuBLAS: float32 in each precision, and bfloat16."""
     gemm = import_module("tinycnn.kernels.cuda.blas").gemm
     narrow = mode == "bfloat16"
     dtype = import_module("ml_dtypes").bfloat16 if narrow else "float32"
     a, b = (device.random((n, n), dtype, seed=seed) for seed in range(2))
     with precision("highest" if narrow else mode):
-        found = device.time(lambda: gemm(a, b), seconds)
-    return {**found, "tflop_s": round(2 * n ** 3 / found["ms"] / 1e9, 3)}
+        found = device.time(lambda: gemm(a, b), 0.5)
+    return {**found, "tflop_s": float(f"{2 * n ** 3 / found['ms'] / 1e9:.5g}")}
 
 
 class precision:
@@ -91,7 +90,7 @@ class precision:
         tc.set_float32_matmul_precision(self._before)
 
 
-def launches(device: Device, n: int, seconds: float) -> dict:
+def launches(device: Device, n: int) -> dict:
     """Microseconds of a launch that does next to nothing: by launch(), and in a graph that is replayed."""
     launch = import_module("tinycnn.kernels.cuda.launch").launch
     x = device.random((1,))
@@ -107,6 +106,6 @@ def launches(device: Device, n: int, seconds: float) -> dict:
     device.runtime.synchronize()
     done = time.perf_counter() - start
     replay, how = device.repeated([partial(many, 100)])
-    replayed = device.time(replay, seconds)
+    replayed = device.time(replay, 0.5)
     return {"host_us": round(1e6 * enqueued / n, 3), "us": round(1e6 * done / n, 3),
             "graph_us": round(10 * replayed["ms"], 3), "how": how}

@@ -54,7 +54,12 @@ def compare(device: Device, name: str, calls: list[tuple], last: bool, mode: str
             first, second = (run_once(device, name, arguments, last, again) for again in (False, True))
             same &= bits(first) == bits(second)
             worst = max(worst, error(name, arguments, first, mode))
-    return {"ok": bool(worst <= 1 and same), "worst": float(f"{worst:.3g}"), "same_bits": same, "calls": len(calls)}
+    return {"ok": bool(worst <= 1 and same), "worst": shown(worst), "same_bits": same, "calls": len(calls)}
+
+
+def shown(worst: float) -> float | None:
+    """Three digits; None, which JSON has, for what is infinite."""
+    return float(f"{worst:.3g}") if np.isfinite(worst) else None
 
 
 def run_once(device: Device, name: str, arguments: tuple, last: bool = False, again: bool = False,

@@ -58,10 +58,10 @@ def items(device: Device) -> Iterator[tuple[str, Any]]:
 
 def compare(device: Device, name: str, mode: str, kept: dict[str, np.ndarray]) -> dict:
     """The largest difference, as a part of what is allowed."""
-    from .correctness import distance
+    from .correctness import distance, shown
     found = computed(device, name, mode)
     expected = [kept[key] for i in range(len(found) + 1) if (key := f"{name} {mode} {i}") in kept]
     if len(found) != len(expected):
-        return {"ok": False, "worst": float("inf"), "why": "another number of results: --write-golden"}
+        return {"ok": False, "worst": None, "why": "another number of results: --write-golden"}
     worst = max(distance(f, e, e.dtype, ulps=ULPS) for f, e in zip(found, expected))
-    return {"ok": worst <= 1, "worst": float(f"{worst:.3g}"), "calls": 1}
+    return {"ok": worst <= 1, "worst": shown(worst), "calls": 1}

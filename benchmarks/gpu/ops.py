@@ -17,17 +17,17 @@ from .work import Work
 
 def run(work: Work) -> None:
     """The stage."""
-    device, ops = Device(work.settings.device), list(table(work.settings.tiny))
-    seconds, least = (0.0, 3) if work.settings.tiny else (work.share(len(ops)), 5)
-    work.each([(op.item, partial(measure, device, op, seconds, least)) for op in ops], device.runtime.synchronize)
+    device, ops = Device(work.settings.device, work.settings.tiny), list(table(work.settings.tiny))
+    seconds = work.share(len(ops))
+    work.each([(op.item, partial(measure, device, op, seconds)) for op in ops], device.runtime.synchronize)
 
 
-def measure(device: Device, op: Op, seconds: float, least: int) -> dict:
+def measure(device: Device, op: Op, seconds: float) -> dict:
     """Milliseconds of one call."""
     with precision("highest" if op.mode == "bfloat16" else op.mode):
         calls = [call(device, op, seed) for seed in range(device.sets(op.bytes))]
         replay, how = device.repeated(calls)
-        found = device.time(replay, seconds, len(calls), least)
+        found = device.time(replay, seconds, len(calls))
     del replay, calls
     device.empty()
     return {**found, "how": how, **described(op)}

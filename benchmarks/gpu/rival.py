@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..timing import host_clock, installed, sample, spread
+from ..timing import host_clock, installed
+from .device import timed
 from .work import Work
 
 
@@ -51,11 +52,9 @@ class Torch:
         stop.synchronize()
         return start.elapsed_time(stop)
 
-    def time(self, call: Callable[[], Any], seconds: float, calls: int = 1, least: int = 5) -> dict[str, float]:
+    def time(self, call: Callable[[], Any], seconds: float, calls: int = 1) -> dict[str, float]:
         """As Device.time."""
-        times = sample(call, seconds, least, self.clock)
-        mid, low, high = (round(t / calls, 6) for t in spread(times))
-        return {"ms": mid, "low": low, "high": high, "samples": len(times)}
+        return timed(call, seconds, calls, self.clock)
 
     def repeated(self, loop: Callable[[], Any], warmup: int = 3) -> tuple[Callable[[], Any], str]:
         """As Device.repeated, of one function: torch.cuda.CUDAGraph's way."""

@@ -48,9 +48,8 @@ TINY = {"digits_net": Net("digits_net", 2, (1, 8, 8), 10, True)}
 
 def run(work: Work) -> None:
     """The stage."""
-    device, tiny = Device(work.settings.device), work.settings.tiny
-    nets = TINY if tiny else NETS
-    seconds = 0.0 if tiny else work.share(2 * len(nets) * len(MODES), most=2.0)
+    device, nets = Device(work.settings.device, work.settings.tiny), TINY if work.settings.tiny else NETS
+    seconds = work.share(2 * len(nets) * len(MODES), most=2.0)
     work.each([(f"{name} {mode}", partial(measure, device, name, net, mode, seconds))
                for name, net in nets.items() for mode in MODES], device.runtime.synchronize)
 
@@ -63,7 +62,7 @@ def measure(device: Device, name: str, net: Net, mode: str, seconds: float) -> l
         for how in ("eager", "graph"):
             device.empty()
             tc.cuda.reset_peak_memory_stats(device.name)
-            call = partial(step if how == "eager" else tc.cuda.capture(step, x, labels), x, labels)
+            call = partial(step if how == "eager" else tc.cuda.capture(step, x, labels, warmup=1), x, labels)
             rows.append({**timed(device, call, seconds, net), **described(name, net, mode), "how": how,
                          "peak_mib": round(tc.cuda.max_memory_allocated(device.name) / 2 ** 20)})
     return rows
@@ -76,14 +75,13 @@ def described(name: str, net: Net, mode: str) -> dict:
 
 def timed(device: Any, call: Callable[[], Any], seconds: float, net: Net) -> dict:
     """Milliseconds and images per second of a step, and its loss.  Raises ValueError if that is not a number."""
-    in_a_row = 1 if not device.real else 20 if net.small else 2    # the host may run ahead, as in training
+    in_a_row, last = 1 if not device.real else 20 if net.small else 2, [None]     # the host may run ahead, as ever
 
     def some():
         for _ in range(in_a_row):
-            loss = call()
-        return loss
-    found = device.time(some, seconds, in_a_row, 3)
-    loss = float(call().item())
+            last[0] = call()
+    found = device.time(some, seconds, in_a_row)
+    loss = float(last[0].item())
     if not isfinite(loss):
         raise ValueError(f"the loss is {loss}")
     return {**found, "img_s": round(1e3 * net.batch / found["ms"], 1), "loss": round(loss, 4)}
