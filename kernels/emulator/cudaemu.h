@@ -73,6 +73,7 @@ static void (*body)(void *);
 static void *body_arg;
 static char err[512];
 static bool failed;
+static long blocks_run;                                          // of all launches, the one that runs included
 static char *dynbuf; static size_t dynsize;
 static inline char *dyn() { return dynbuf; }
 static int block_red, block_res;
@@ -257,6 +258,7 @@ template <class... A> static const char *launch(void (*f)(A...), const Cfg *c, v
     else if (mode == 2) for (int i = n - 1; i > 0; i--) std::swap(order[i], order[rnd(i + 1)]);
     for (int i = 0; i < nshared; i++) if (shared_[i].kern == kern_) memset(shared_[i].p, 0xFF, shared_[i].n);
     if (c->smem) memset(dynbuf, 0xFF, c->smem);  // NaN poison: reads of unwritten shared memory show
+    blocks_run++;
     ok = run_block();
   }
   if (ok) return nullptr;

@@ -86,23 +86,33 @@ struct EmuCopy {
   const void *from;
   long group;
 };
-static std::vector<EmuCopy> emu_copies[emu::MAXT];
-static long emu_group[emu::MAXT];
+// A thread's copies on their way, in one block: what the last block left behind went with it.
+struct EmuCopies {
+  std::vector<EmuCopy> waiting;
+  long group, block;
+};
+static EmuCopies &emu_copies() {
+  static EmuCopies of[emu::MAXT];
+  EmuCopies &mine = of[emu::cur];
+  if (mine.block != emu::blocks_run) mine = {{}, 0, emu::blocks_run};
+  return mine;
+}
 
 static inline void copy16(void *shared, const void *global, bool there, EMU_L) {
   if (((uintptr_t)shared | (there ? (uintptr_t)global : 0)) & 15)
     emu::fail("line %d: an address of copy16 is not a multiple of 16", line);
   memset(shared, 0xFF, 16);
-  emu_copies[emu::cur].push_back({shared, there ? global : nullptr, emu_group[emu::cur]});
+  emu_copies().waiting.push_back({shared, there ? global : nullptr, emu_copies().group});
 }
-static inline void copies_commit() { emu_group[emu::cur]++; }
+static inline void copies_commit() { emu_copies().group++; }
 template <int N>
 static inline void copies_wait() {
+  EmuCopies &mine = emu_copies();
   std::vector<EmuCopy> later;
-  for (EmuCopy &c : emu_copies[emu::cur]) {
-    if (c.group >= emu_group[emu::cur] - N) later.push_back(c);
+  for (EmuCopy &c : mine.waiting) {
+    if (c.group >= mine.group - N) later.push_back(c);
     else if (c.from) memcpy(c.to, c.from, 16);
     else memset(c.to, 0, 16);
   }
-  emu_copies[emu::cur].swap(later);
+  mine.waiting.swap(later);
 }

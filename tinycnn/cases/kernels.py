@@ -27,6 +27,8 @@ def window_cases() -> Iterator[tuple[int, int, int, Window]]:
     yield 3, 3, 3, window((6, 5), (2, 3), 2, (0, 1), (2, 1))
     yield 2, 4, 2, window((4, 4), 1, 3, 0, 1)
     yield 1, 2, 1, window((3, 3), 3, 1, 2, 1)
+    yield 3, 5, 1, window((4, 5), 1, 2, 0, 1)
+    yield 2, 8, 2, window((4, 5), 2, 1, 1, 1)
 
 
 def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
@@ -52,7 +54,10 @@ def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
                 calls["avg_pool2d_backward"].append((x(2, C, plain.OH, plain.OW), *options))
         y, where = reference.max_pool2d(image, win)
         calls["max_pool2d_backward"] += [(y, where, (win.H, win.W), win), (y, where, (win.H, win.W))]
-        calls["max_pool2d_gather"].append((image, where))
+        calls["max_pool2d_gather"] += [(image, where), (image, np.where(where % 2, where, -1))]
+        special = image.copy()
+        special[0], special[1, :, ::2] = -np.inf, np.nan
+        calls["max_pool2d"].append((special, win))
     for size, out in (((7, 5), (3, 2)), ((2, 3), (4, 7)), ((6, 6), (1, 6)), ((5, 7), (1, 1))):
         calls["adaptive_avg_pool2d"].append((x(2, 3, *size), out))
         calls["adaptive_avg_pool2d_backward"].append((x(2, 3, *out), size))
