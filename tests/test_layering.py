@@ -31,11 +31,11 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "cases": {"autograd", "backend", "gradcheck", "methods", "models", "nn"},
     "nn": {"dtypes", "autograd", "backend", "methods", "ops", "random"},
     "optim": {"autograd", "backend"},
-    "data": set(),
+    "data": {"backend"},
     "io": {"autograd", "backend"},
     "models": {"autograd", "nn", "ops", "random", "recompute", "summary"},
     "summary": {"dtypes", "autograd", "nn", "ops"},
-    "train": {"autograd", "backend", "data", "io", "models", "nn", "ops", "optim", "random"},
+    "train": {"amp", "autograd", "backend", "data", "io", "models", "nn", "ops", "optim", "random"},
     "cli": {"autograd", "backend", "cases", "data", "gradcheck", "io", "models", "nn", "random", "summary", "train"},
     "__main__": {"cli"},
 }

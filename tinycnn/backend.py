@@ -14,6 +14,7 @@ static type checkers cannot follow.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -157,6 +158,14 @@ def runtime(device: str) -> ModuleType:
         raise RuntimeError("device 'cpu' runs what it is told at once and captures nothing: move the model and its "
                            "inputs to 'cuda' first (.to('cuda')), or to 'cuda-emu' to try it without a GPU")
     return _load({"cuda": "cuda.graph", "cuda-emu": "emulator.graph"}[device])
+
+
+def prefetched(batches: Iterator[tuple], device: str) -> Iterator[tuple]:
+    """The batches of an iterator of tuples of NumPy arrays, on a device: each is copied while the one before is used.
+
+    What it returns has close(); closing it does not close `batches`.  Raises as module_of, when it is first used.
+    """
+    return (b for b in batches) if device == "cpu" else runtime(device).prefetch(batches)
 
 
 def is_readable(array: Any) -> bool:

@@ -13,7 +13,9 @@ from weakref import WeakSet
 import cupy
 from cupy.cuda.memory_hook import MemoryHook
 
-__all__ = ["Session", "empty_cache", "is_available", "max_memory_allocated", "memory_allocated",
+from .transfer import prefetch
+
+__all__ = ["Session", "empty_cache", "is_available", "max_memory_allocated", "memory_allocated", "prefetch",
            "reset_peak_memory_stats", "synchronize"]
 
 _sessions: WeakSet = WeakSet()

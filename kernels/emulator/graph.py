@@ -4,13 +4,13 @@ A capture puts what the device is told onto a tape; a replay runs the tape, as o
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .device import install
+from .device import asarray, install
 from .memory import counts, in_use, stream
 
-__all__ = ["Session", "empty_cache", "is_available", "max_memory_allocated", "memory_allocated",
+__all__ = ["Session", "empty_cache", "is_available", "max_memory_allocated", "memory_allocated", "prefetch",
            "reset_peak_memory_stats", "synchronize"]
 
 
@@ -45,6 +45,18 @@ class Session:
         finally:
             stream.tape = None
         return Graph(tape, stream.held), result
+
+
+def prefetch(batches: Iterator[tuple]) -> Iterator[tuple]:
+    """Tuples of the host's arrays as arrays of the device, each copied before the one before is used."""
+    ahead = None
+    for batch in batches:
+        copied = tuple(asarray(array) for array in batch)
+        if ahead is not None:
+            yield ahead
+        ahead = copied
+    if ahead is not None:
+        yield ahead
 
 
 def is_available() -> bool:

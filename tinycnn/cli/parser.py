@@ -47,7 +47,8 @@ def _train(verbs: Any) -> None:
     p.add_argument("--std", type=_reals, metavar="X,...", help="and by this standard deviation")
     p.add_argument("--seed", type=_whole(0), metavar="N", help="of initial parameters, order and augmentation (0)")
     p.add_argument("--dtype", choices=("float32", "float64"))
-    p.add_argument("--device", metavar="NAME", help="cpu or cuda")
+    p.add_argument("--device", metavar="NAME", help="cpu, cuda, or cuda-emu, which runs the CUDA kernels on the CPU")
+    p.add_argument("--amp", choices=("none", "float16", "bfloat16"), help="train in mixed precision")
     p.add_argument("--out", metavar="DIR", help="run folder (default: runs/MODEL-DATA-N)")
     p.add_argument("--resume", nargs="?", const=True, metavar="RUN",
                    help="go on with the run in the folder RUN, or in --out's; its options are kept")
@@ -84,7 +85,7 @@ def _predict(verbs: Any) -> None:
 def _run_options(p: argparse.ArgumentParser, required: bool = True) -> None:
     p.add_argument("run", metavar="RUN", nargs=None if required else "?", help="run folder of `tinycnn train`")
     p.add_argument("--data-dir", metavar="DIR", help="folder that holds the files of the data set")
-    p.add_argument("--device", metavar="NAME", help="cpu or cuda (default: as trained)")
+    p.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda-emu (default: as trained)")
 
 
 def _summary(verbs: Any) -> None:

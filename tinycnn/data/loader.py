@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
+from ..backend import known, prefetched
+
 
 class DataLoader:
-    """Iterate over `dataset` once per `for` loop, in batches (images, labels) of NumPy arrays.
+    """Iterate over `dataset` once per `for` loop, in batches (images, labels) of arrays.
 
     dataset      a Dataset, or any sequence of (image, label)
     batch_size   images per batch; the last may be smaller, or is left out with drop_last
     shuffle      a new order every epoch, from `seed`
     num_workers  threads that prepare batches ahead; 0: none, each batch is made when it is asked for
     prefetch_factor  how many batches each of them is ahead
+    device       where the arrays are: "cpu" gives NumPy's; to a GPU a batch is copied while the one before is used
 
     Each loop is an epoch, also one that is left early.  state_dict() between two batches is the exact position: the
     first loop after load_state_dict() goes on with the next batch.  An error in a thread is raised in the loop.
@@ -33,7 +37,7 @@ class DataLoader:
     """
 
     def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False, num_workers: int = 1,
-                 drop_last: bool = False, prefetch_factor: int = 2, seed: int = 0):
+                 drop_last: bool = False, prefetch_factor: int = 2, seed: int = 0, device: str = "cpu"):
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
             raise TypeError(f"DataLoader: dataset must be a Dataset or a sequence of (image, label), got "
                             f"{type(dataset).__name__}; list(...) makes one of an iterator")
@@ -45,6 +49,7 @@ class DataLoader:
             raise ValueError("DataLoader: the data set is empty")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, int(batch_size), shuffle, drop_last
         self.num_workers, self.prefetch_factor, self.seed = int(num_workers), int(prefetch_factor), int(seed)
+        self.device = known(device)
         self.set_epoch(0)
 
     def __len__(self) -> int:
@@ -75,14 +80,15 @@ class DataLoader:
         self.epoch, self.position, self.seed = (int(state_dict[k]) for k in ("epoch", "position", "seed"))
         self._goes_on = True
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         if self.position and (not self._goes_on or self.position == len(self)):      # that epoch is over
             self.set_epoch(self.epoch + 1)
         self._goes_on = False
         epoch, first = self.epoch, self.position
-        for position, batch in enumerate(self._batches(epoch, first), first + 1):
-            self.position = position                 # before the batch is handed out: a state taken with it is past it
-            yield batch
+        with closing(self._batches(epoch, first)) as made, closing(prefetched(made, self.device)) as batches:
+            for position, batch in enumerate(batches, first + 1):
+                self.position = position             # before the batch is handed out: a state taken with it is past it
+                yield batch
         self.set_epoch(epoch + 1)
 
     def _batches(self, epoch, first):

@@ -34,6 +34,8 @@ class Config:
     mean, std        per channel or for all of them, by which images are normalised; (): the data set's own
     seed             of initial parameters (if the command line makes the model), order, augmentation and dropout
     dtype, device    of the model
+    amp              none; float16 (with a GradScaler) or bfloat16: the training steps compute in mixed precision, on
+                     parameters of float32 (see tinycnn.amp); tests are always in the model's own
 
     Raises ValueError for a value outside its range.
     """
@@ -57,6 +59,7 @@ class Config:
     seed: int = 0
     dtype: str = "float32"
     device: str = "cpu"
+    amp: str = "none"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("lr", 0), ("momentum", 0),
@@ -64,7 +67,8 @@ class Config:
                             ("image_size", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"Config: {name}={getattr(self, name)!r}, expected at least {least}")
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("dtype", ("float32", "float64"))):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("dtype", ("float32", "float64")),
+                            ("amp", ("none", "float16", "bfloat16"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"Config: {name}={getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.augment != "none" and (wrong := set(self.augment.split("+")) - set(CHANGES)):
@@ -73,6 +77,9 @@ class Config:
         if self.warmup_epochs and self.schedule in ("onecycle", "plateau"):
             raise ValueError(f"Config: warmup_epochs={self.warmup_epochs} with schedule={self.schedule!r}: onecycle "
                              "has its own warm-up and plateau none; use constant, step, multistep or cosine")
+        if self.amp != "none" and self.dtype != "float32":
+            raise ValueError(f"Config: amp={self.amp!r} with dtype={self.dtype!r}: mixed precision is 16 and 32 bits; "
+                             "use dtype='float32'")
         if self.warmup_epochs >= self.epochs and self.warmup_epochs:
             raise ValueError(f"Config: warmup_epochs={self.warmup_epochs} leaves nothing of epochs={self.epochs}")
 

@@ -10,6 +10,9 @@
 
 fit() is that loop.  Trainer holds all that changes while it runs, so that a checkpoint is Trainer.state_dict() and
 a resumed run continues bit for bit; evaluate() is the loop's half without learning.
+
+On a GPU the host runs ahead: the next batch is copied while a step computes, and losses stay on the device until they
+are shown or saved.  On the CPU they are known at once.
 """
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ from typing import Any, Callable
 import numpy as np
 
 from .. import random
+from ..amp import GradScaler, autocast
 from ..autograd import Tensor, no_grad
-from ..backend import to_device, to_numpy
+from ..backend import array_module, is_readable, to_device, to_numpy
 from ..data import DataLoader
 from ..nn.functional import cross_entropy
 from ..nn.utils import clip_grad_norm_
@@ -35,6 +39,7 @@ from .stop import StopSignals
 
 EVAL_BATCH = 256                                     # fixed: the summed test loss is the same for any training batch
 SAVE_EVERY = 60.0                                    # seconds between checkpoints within an epoch
+READ_EVERY = 0.1                                     # and between two looks at the losses, where looking means waiting
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -102,11 +107,16 @@ class Trainer:
         random.manual_seed(config.seed)              # of dropout; the model has been made before
         self.model, self.test_set, self.config, self.show = model, test_set, config, show
         model.to(config.dtype).to(config.device)
-        self.loader = DataLoader(train_set, config.batch_size, shuffle=True, seed=config.seed)
+        self.loader = DataLoader(train_set, config.batch_size, shuffle=True, seed=config.seed, device=config.device)
         self.optimizer = make_optimizer(config, model)
         self.schedule = make_schedule(config, self.optimizer, len(self.loader))
+        mixed = config.amp != "none"
+        self.autocast = autocast(config.device, config.amp if mixed else None, enabled=mixed)
+        self.scaler = GradScaler(config.device, enabled=config.amp == "float16")
         self.history, self.tally = History(), Tally()
         self.epoch, self.step = 0, 0                 # finished ones
+        self.unread: list[tuple[int, Any, Any, int]] = []        # (step, loss, correct, images) not in the tally yet
+        self.read_at = -math.inf
         self.evaluation: Evaluation | None = None    # the latest
 
     def train_epoch(self, after_step: Callable[[], None]) -> None:
@@ -114,6 +124,7 @@ class Trainer:
         self.model.train()
         if self.step == (self.epoch + 1) * len(self.loader):
             return                                   # resumed between the last step and the evaluation
+        self.read_at = -math.inf                     # the first loss is shown
         for images, labels in self.loader:
             start = perf_counter()
             self.train_step(images, labels)
@@ -121,34 +132,53 @@ class Trainer:
             self.show.step(self.epoch + 1, self.config.epochs, self.step - self.epoch * len(self.loader),
                            len(self.loader), self.tally.loss / self.tally.images)
             after_step()
+        start = perf_counter()
+        self.read()
+        self.tally.seconds += perf_counter() - start
 
-    def train_step(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """One step: images (N, C, H, W), labels (N,) or, mixed, (N, classes)."""
+    def train_step(self, images: Any, labels: Any) -> None:
+        """One step: images (N, C, H, W), labels (N,) or, mixed, (N, classes), arrays of the loader's device."""
         config = self.config
-        output = self.model(as_input(images, config.dtype, config.device))
-        target = to_device(labels, config.device) if labels.ndim == 1 else as_input(labels, config.dtype, config.device)
-        logits, loss = with_loss(self.model, output, target, config.label_smoothing)
-        self._check_finite("loss", loss.item())
+        target = labels if labels.ndim == 1 else as_input(labels, config.dtype, config.device)
+        with self.autocast:
+            output = self.model(as_input(images, config.dtype, config.device))
+            logits, loss = with_loss(self.model, output, target, config.label_smoothing)
+        classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
+        correct = (logits.detach().to(config.dtype).data.argmax(axis=1) == classes).sum()
+        self.unread.append((self.step, loss.data, correct, len(labels)))
+        if is_readable(loss.data) or monotonic() - self.read_at > READ_EVERY:
+            self.read()                              # before the update: on the CPU, no weight becomes NaN
         self.optimizer.zero_grad()
-        loss.backward()
+        self.scaler.scale(loss).backward()
         if config.clip_norm:
+            self.scaler.unscale_(self.optimizer)
             clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.tally.lr = self.optimizer.param_groups[0]["lr"]
         if config.schedule != "plateau":
             self.schedule.step()
         self.step += 1
-        self.tally.images += len(labels)
-        self.tally.loss += loss.item() * len(labels)
-        classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
-        self.tally.correct += int((to_numpy(logits.data).argmax(axis=1) == classes).sum())
+
+    def read(self) -> None:
+        """Bring the tally up to date: the host waits for the device, once for all steps since the last time."""
+        steps, self.unread, self.read_at = self.unread, [], monotonic()
+        if not steps:
+            return
+        xp = array_module(steps[0][1])
+        values = to_numpy(xp.stack([xp.asarray(v, np.float64) for _, *both, _ in steps for v in both]))
+        for (step, _, _, images), loss, correct in zip(steps, values[::2].tolist(), values[1::2].tolist()):
+            self._check_finite("loss", loss, step)
+            self.tally.loss += loss * images
+            self.tally.correct += int(correct)
+            self.tally.images += images
 
     def finish_epoch(self, after_batch: Callable[[], None]) -> None:
         """Evaluate, and write the epoch down."""
         tally = self.tally
         if self.test_set is not None:
             self.evaluation = evaluate(self.model, self.test_set, EVAL_BATCH, after_batch)
-            self._check_finite("test loss", self.evaluation.loss)
+            self._check_finite("test loss", self.evaluation.loss, self.step)
         test = self.evaluation
         train_loss = tally.loss / tally.images
         row = {"epoch": self.epoch + 1, "step": self.step, "train_loss": train_loss,
@@ -161,19 +191,20 @@ class Trainer:
         self.epoch, self.tally = self.epoch + 1, Tally()
         self.show.epoch(row, self.config.epochs)
 
-    def _check_finite(self, name: str, value: float) -> None:
+    def _check_finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             lr = self.optimizer.param_groups[0]["lr"]
-            raise NonFiniteLoss(f"the {name} is {value} at step {self.step + 1} (epoch {self.epoch + 1}, lr {lr:.3g}): "
+            raise NonFiniteLoss(f"the {name} is {value} at step {step + 1} (epoch {self.epoch + 1}, lr {lr:.3g}): "
                                 "training has broken down; the last checkpoint was kept. A smaller --lr, "
                                 "--warmup-epochs or --clip-norm usually mends it")
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on."""
+        """Everything the next step depends on.  Raises NonFiniteLoss if a loss not looked at yet is NaN or infinite."""
+        self.read()
         return {"epoch": self.epoch, "step": self.step, "tally": asdict(self.tally), "history": self.history.rows,
                 "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(), "loader": self.loader.state_dict(),
-                "random": random.get_rng_state()}
+                "scaler": self.scaler.state_dict(), "random": random.get_rng_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Be where the trainer of `state` was."""
@@ -183,6 +214,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.loader.load_state_dict(state["loader"])
+        self.scaler.load_state_dict(state.get("scaler", {}))     # earlier versions' states have none
         random.set_rng_state(state["random"])
 
 
@@ -235,19 +267,22 @@ def evaluate(model: Any, dataset: Any, batch_size: int = EVAL_BATCH,
         raise ValueError("evaluate: the data set is empty")
     like = next(iter(model.parameters()))
     was_training, start = model.training, perf_counter()
-    loss, confusion = 0.0, None
+    losses, predicted, labels_of = [], [], []        # they stay on the device to the end
     model.eval()
     try:
         with no_grad():
-            for images, labels in DataLoader(dataset, batch_size):
+            for images, labels in DataLoader(dataset, batch_size, device=like.device):
                 logits = model(as_input(images, like.dtype, like.device))
-                loss += cross_entropy(logits, to_device(labels, like.device), reduction="sum").item()
-                if confusion is None:
-                    confusion = np.zeros((logits.shape[1],) * 2, np.int64)
-                np.add.at(confusion, (labels, to_numpy(logits.data).argmax(axis=1)), 1)
+                losses.append(cross_entropy(logits, labels, reduction="sum").data)
+                predicted.append(logits.data.argmax(axis=1))
+                labels_of.append(labels)
                 after_batch()
     finally:
         model.train(was_training)
+    xp, classes = array_module(losses[0]), logits.shape[1]
+    loss = sum(to_numpy(xp.stack(losses)).tolist())
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (to_numpy(xp.concatenate(labels_of)), to_numpy(xp.concatenate(predicted))), 1)
     return Evaluation(loss / confusion.sum(), np.trace(confusion) / confusion.sum(), confusion, perf_counter() - start)
 
 
@@ -264,6 +299,7 @@ def class_names(dataset: Any, found: Evaluation) -> list[str]:
     return list(getattr(dataset, "classes", None) or map(str, range(len(found.confusion))))
 
 
-def as_input(images: np.ndarray, dtype: Any, device: str) -> Tensor:
+def as_input(images: Any, dtype: Any, device: str) -> Tensor:
     """Images of a loader as what the model takes."""
-    return Tensor(to_device(np.ascontiguousarray(images, dtype), device))
+    images = to_device(images, device)
+    return Tensor(array_module(images).ascontiguousarray(images, dtype))
