@@ -1,6 +1,8 @@
 """Every op and small models on device "cuda-emu": the CUDA kernels under the whole engine, run by the emulator."""
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -56,10 +58,25 @@ def test_values_and_gradients_are_those_of_the_cpu(row):
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+def errors_at(position):
+    """Of a row by its place in the table: rows hold functions, which do not go from process to process."""
+    return errors_of(all_cases()[position], DEVICE)
+
+
+@pytest.fixture(scope="module")
+def errors(request):
+    """(first, second) of each row that was selected, to be waited for: one process per processor works on them."""
+    wanted = {item.callspec.params["row"].id for item in request.session.items
+              if item.name.startswith("test_gradients_against_differences")}
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield {row.id: pool.submit(errors_at, i) for i, row in enumerate(all_cases()) if row.id in wanted}
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", [r for r in all_cases() if r.grads], ids=lambda row: row.id)
-def test_gradients_against_differences(row):
-    first, second = errors_of(row, DEVICE)
+def test_gradients_against_differences(row, errors):
+    first, second = errors[row.id].result()
     assert first <= FIRST and (second is None or second <= SECOND)
 
 
