@@ -25,6 +25,7 @@ def test_depth_without_matplotlib_says_so(capsys, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["depth.json"]
 
 
+@pytest.mark.slow
 def test_only_batch_norm_with_shortcuts_is_healthy_at_110_layers():
     assert [f.diagnosis for f in depth.findings(110)] == [
         "vanishes", "vanishes", "inputs indistinguishable", "explodes backward", "explodes forward", "healthy"]

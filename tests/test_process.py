@@ -89,7 +89,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="r
 
 @needs_proc
 def test_memory_stays_with_the_collector_off():
-    assert python(GROWTH.format(steps=1000)) <= 5
+    assert python(GROWTH.format(steps=400)) <= 5
 
 
 @needs_proc
