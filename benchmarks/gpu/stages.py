@@ -34,10 +34,10 @@ STAGES = (
     Stage("machine", "benchmarks.gpu.ceilings", 4),
     Stage("compile", "benchmarks.gpu.compiling", 8),
     Stage("correctness", "benchmarks.gpu.correctness", 16),
-    Stage("ops", "benchmarks.gpu.ops", 22),
-    Stage("ops torch", "benchmarks.gpu.ops_torch", 10),
-    Stage("steps", "benchmarks.gpu.steps", 22),
-    Stage("steps torch", "benchmarks.gpu.steps_torch", 12),
+    Stage("ops", "benchmarks.gpu.ops", 20),
+    Stage("ops torch", "benchmarks.gpu.ops_torch", 14),
+    Stage("steps", "benchmarks.gpu.steps", 18),
+    Stage("steps torch", "benchmarks.gpu.steps_torch", 14),
     Stage("sanitizer", "benchmarks.gpu.sanitizer", 6),
 )
 
@@ -112,9 +112,9 @@ def run_stage(stage: Stage, settings: Settings, cap: float) -> None:
         if why is None:
             return
         if not _has_row(settings.out, stage.name, item):
-            write_row(settings.out, {"stage": stage.name, "item": item or "start", "error": why})
+            write_row(settings.out, {"stage": stage.name, "item": item or "between items", "error": why})
         if not item:
-            return                                   # it died before the first item: it would again
+            return                                   # it would end there again
     write_row(settings.out, {"stage": stage.name, "item": "time", "left_out": f"the time of {cap:.0f} s was over"})
 
 

@@ -43,7 +43,7 @@ class Work:
             if time.time() > self.until:
                 left += 1
                 continue
-            (self.settings.out / "current").write_text(name, encoding="utf-8")
+            self._current(name)
             try:
                 found = measure()
                 for values in found if isinstance(found, list) else [found]:
@@ -52,8 +52,13 @@ class Work:
                 traceback.print_exc()
                 self.row(name, error=said(error))
                 self._check(alive)
+            self._current("")
         if left:
             self.row("time", left_out=f"{left} items: no time was left")
+
+    def _current(self, name):
+        """Say what is being measured: who ends this process, or sees it end, knows what it was."""
+        (self.settings.out / "current").write_text(name, encoding="utf-8")
 
     def _check(self, alive):
         try:
