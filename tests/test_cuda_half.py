@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinycnn as tc
-from tinycnn.backend import to_device
+from tinycnn.backend import Window, to_device
 from tinycnn.cases.kernels import rows
 from tinycnn.dtypes import floating
 from tinycnn.models import create_model
@@ -26,9 +26,10 @@ NAMES = [n for n in reference.__all__ if not n.endswith("_update")]
 
 
 def narrowed(arguments, dtype):
-    """Images, of two dimensions or more, in 16 bits; and the same values in float32."""
-    narrow = [a.astype(floating(dtype)) if isinstance(a, np.ndarray) and a.dtype == np.float32 and a.ndim > 1 else a
-              for a in arguments]
+    """Images, of two dimensions or more, and a convolution's bias in 16 bits; and the same values in float32."""
+    least = 1 if len(arguments) == 5 and type(arguments[3]) is Window else 2
+    narrow = [a.astype(floating(dtype)) if isinstance(a, np.ndarray) and a.dtype == np.float32 and a.ndim >= least
+              else a for a in arguments]
     return narrow, [a.astype(np.float32) if half.is_half(a) else a for a in narrow]
 
 

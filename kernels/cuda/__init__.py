@@ -16,4 +16,5 @@ from .optim import *
 from .pool import *
 
 __all__ = [*conv.__all__, *pool.__all__, *norm.__all__, *loss.__all__, *elementwise.__all__, *optim.__all__]
-SIXTEEN_BITS = frozenset(("relu", "relu_backward", *pool.__all__, *(n for n in norm.__all__ if n.startswith("batch"))))
+SIXTEEN_BITS = frozenset(("relu", "relu_backward", "conv2d", "conv2d_input", "conv2d_weight", "matmul", *pool.__all__,
+                           *(n for n in norm.__all__ if n.startswith("batch"))))

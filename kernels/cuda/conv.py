@@ -1,20 +1,48 @@
-"""Convolution on the GPU: im2col and a matrix product by cuBLAS; depthwise convolutions directly."""
+"""Convolution on the GPU: four ways, of which `_way` chooses one for each geometry."""
 from __future__ import annotations
 
+import numpy as np
+
 from ..reference import conv as reference
-from ..reference._xp import array_module
+from . import columns, direct, igemm, pointwise
 from .arrays import in_float, new, plain
+from .blas import gemm
 from .launch import launch
 
 __all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight", "matmul"]
+FILE = "conv.cu"
+NARROW = 32                                          # so many channels of a group are worth a tile of igemm.cu
+
+
+def _way(images, C, O, win, groups):
+    """The module that computes a convolution of C to O channels, and its gradients.
+
+        pointwise    1x1: one matrix product, with nothing to gather
+        direct       few channels, or groups of few: a tile would be padding for the most part; memory is the limit
+        igemm        float32 and 16 bits otherwise: patches are gathered into products on tensor cores
+        columns      float64 otherwise: gathered into memory, then multiplied by cuBLAS
+    """
+    if not images.size:
+        return reference
+    narrow = max(C, O) < NARROW * groups
+    if win.KH * win.KW == 1 and _inside(win) and (groups == 1 or not narrow):
+        return pointwise
+    if narrow:
+        return direct
+    return columns if images.dtype == np.float64 else igemm
+
+
+def _inside(win):
+    """Whether a 1x1 kernel never meets padding."""
+    return win.PH == win.PW == 0 and (win.OH - 1) * win.SH < win.H and (win.OW - 1) * win.SW < win.W
 
 
 @in_float(reference)
 def im2col(x, win):
     """(N, C, H, W) -> (N, C*KH*KW, OH*OW): column p holds the patch under output pixel p."""
-    N, C = x.shape[:2]
-    cols = new(x, N, C * win.KH * win.KW, win.OH * win.OW)
-    launch("conv.cu", "im2col", x.dtype, cols.size, (plain(x), cols, win, cols.size))
+    (N, C), size = x.shape[:2], win.OH * win.OW
+    cols = new(x, N, C * win.KH * win.KW, size)
+    launch(FILE, "im2col", x.dtype, cols.size, (plain(x), cols, win, C, False, cols.size))
     return cols
 
 
@@ -22,48 +50,28 @@ def im2col(x, win):
 def col2im(cols, win):
     """The adjoint of `im2col`: add every patch back where it came from.  -> (N, C, H, W)"""
     x = new(cols, cols.shape[0], cols.shape[1] // (win.KH * win.KW), win.H, win.W)
-    launch("conv.cu", "col2im", x.dtype, x.size, (plain(cols), x, win, x.size))
+    launch(FILE, "col2im", x.dtype, x.size, (plain(cols), x, win, x.shape[1], False, x.size))
     return x
 
 
 @in_float(reference)
 def conv2d(x, weight, bias, win, groups):
     """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW)"""
-    (N, C), O, size = x.shape[:2], weight.shape[0], win.OH * win.OW
-    if groups == C and C > 1:
-        y = new(x, N, O, win.OH, win.OW)
-        launch("conv.cu", "depthwise", x.dtype, y.size,
-               (plain(x), plain(weight, x), plain(bias, x), y, win, C, O, y.size))
-        return y
-    K = weight[0].size
-    cols = im2col(x, win).reshape(N, groups, K, size)                     # (N, G, C/G*KH*KW, OH*OW)
-    w = plain(weight, x).reshape(groups, O // groups, K)                  # (G, O/G, C/G*KH*KW)
-    y = plain((w @ cols).reshape(N, O, win.OH, win.OW))
-    if bias is not None:
-        launch("conv.cu", "add_bias", x.dtype, y.size, (y, plain(bias, x), O, size, y.size))
-    return y
+    return _way(x, x.shape[1], weight.shape[0], win, groups).conv2d(x, weight, bias, win, groups)
 
 
 @in_float(reference)
 def conv2d_input(gy, weight, win, groups):
     """The gradient with respect to x: (N, O, OH, OW), (O, C/G, KH, KW) -> (N, C, H, W)"""
-    N, O = gy.shape[:2]
-    w = plain(weight, gy).reshape(groups, O // groups, weight[0].size)    # (G, O/G, C/G*KH*KW)
-    g = plain(gy).reshape(N, groups, O // groups, win.OH * win.OW)        # (N, G, O/G, OH*OW)
-    cols = w.swapaxes(1, 2) @ g                                           # (N, G, C/G*KH*KW, OH*OW)
-    return col2im(cols.reshape(N, groups * weight[0].size, win.OH * win.OW), win)
+    return _way(gy, groups * weight.shape[1], gy.shape[1], win, groups).conv2d_input(gy, weight, win, groups)
 
 
 @in_float(reference)
 def conv2d_weight(x, gy, win, groups):
     """The gradient with respect to the weight: (N, C, H, W), (N, O, OH, OW) -> (O, C/G, KH, KW)"""
-    (N, C), O = x.shape[:2], gy.shape[1]
-    K = C // groups * win.KH * win.KW
-    cols = im2col(x, win).reshape(N, groups, K, win.OH * win.OW)          # (N, G, C/G*KH*KW, OH*OW)
-    g = plain(gy, x).reshape(N, groups, O // groups, win.OH * win.OW)     # (N, G, O/G, OH*OW)
-    return (g @ cols.swapaxes(2, 3)).sum(0).reshape(O, C // groups, win.KH, win.KW)
+    return _way(x, x.shape[1], gy.shape[1], win, groups).conv2d_weight(x, gy, win, groups)
 
 
 def matmul(a, b):
     """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast; by cuBLAS."""
-    return array_module(a).matmul(a, b)
+    return gemm(a, b)

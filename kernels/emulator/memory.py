@@ -132,3 +132,12 @@ def check_addresses(name: str, table: np.ndarray) -> None:
         i = bisect_right(starts, address) - 1
         if address and (i < 0 or address >= _live[starts[i]]):
             raise EmulatorError(f"{name}: a table holds the address {address:#x}, where there is no array")
+
+
+def check_range(name: str, address: int, nbytes: int) -> None:
+    """Raises EmulatorError unless so many bytes from an address on are all in one array's memory."""
+    starts = sorted(_live)
+    i = bisect_right(starts, address) - 1
+    if i < 0 or address + nbytes > _live[starts[i]]:
+        raise EmulatorError(f"{name}: illegal memory access: not all of the {nbytes:,} bytes from {address:#x} on are "
+                            "in one array")
