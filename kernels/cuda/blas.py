@@ -7,7 +7,7 @@ moved, it is asked for the transposed product, whose memory is that of the produ
                                          a transposed view of rows:   factor' is read with op T
 
 CuPy's matmul would copy what is broadcast or transposed, computes 16-bit floats in batches as copies in float32, and
-takes its precision from the environment.  Its own binding of cuBLAS is private: without it, matmul is what is left.
+takes its precision from the environment; without cuBLAS (cublas.py) it is what is left.
 """
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from functools import cache
 from importlib import import_module
 from itertools import product
 from math import prod
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ import numpy as np
 from ..precision import get_float32_matmul_precision
 from ..reference._xp import array_module
 from .arrays import new, plain
+from .cublas import loaded
 
 __all__ = ["gemm"]
 N, T, DEFAULT = 0, 1, -1                             # cublasOperation_t, cublasGemmAlgo_t
@@ -144,9 +144,7 @@ def _library(name):
     """gemmEx, gemmStridedBatchedEx and handle() for an array library's arrays; None if there are none."""
     if name != "cupy":
         return import_module(__package__.replace(".cuda", ".emulator.cublas"))
-    try:                                             # it computes on CuPy's current stream
-        cublas, device = (import_module(f"cupy{path}") for path in ("_backends.cuda.libs.cublas", ".cuda.device"))
-        return SimpleNamespace(gemmEx=cublas.gemmEx, gemmStridedBatchedEx=cublas.gemmStridedBatchedEx,
-                               handle=device.get_cublas_handle)
-    except (ImportError, AttributeError):
+    try:
+        return loaded()
+    except (ImportError, OSError):
         return None
