@@ -107,9 +107,39 @@ def test_a_training_step_is_that_of_the_cpu(name, batch, side, options):
         np.testing.assert_allclose(found, expected[key], rtol=1e-7, atol=1e-10, err_msg=key)
 
 
-def test_devices_do_not_mix():
-    with pytest.raises(TypeError, match="an array of the host"):
-        tc.ones((2, 3)).to(DEVICE) + tc.ones((2, 3))
+@pytest.mark.parametrize("name, call", {
+    "add": lambda a, b: a(2, 3) + b(2, 3), "add_": lambda a, b: a(2).add_(b(2)),
+    "conv2d": lambda a, b: F.conv2d(a(1, 2, 4, 4), a(3, 2, 3, 3), b(3)), "_join": lambda a, b: tc.cat([a(2), b(2)]),
+    "batch_norm": lambda a, b: F.batch_norm(a(2, 3, 2, 2), None, None, b(3), b(3), True),
+    "group_norm": lambda a, b: F.group_norm(a(2, 4, 3), 2, b(4))}.items(),
+    ids=lambda v: v if isinstance(v, str) else "")
+def test_devices_do_not_mix(name, call):
+    def host(*shape):
+        return tc.ones(shape)
+
+    def device(*shape):
+        return tc.ones(shape, device=DEVICE)
+    for a, b, home in ((host, device, "cpu"), (device, host, DEVICE)):
+        with pytest.raises(TypeError) as caught:
+            call(a, b)
+        words = str(caught.value)
+        assert words.startswith(name) and ": all tensors must be on one device" in words
+        assert "on 'cpu'" in words and f"on '{DEVICE}'" in words and f"x.to('{home}')" in words
+
+
+def test_tensors_and_models_are_made_there():
+    made = [tc.zeros(3, device=DEVICE), tc.rand(3, device=DEVICE), tc.arange(3, device=DEVICE)]
+    model = create_model("digits_net", device=DEVICE)
+    assert {t.device for t in [*made, *model.parameters(), *model.buffers()]} == {DEVICE}
+    assert made[2].cpu().device == "cpu" and made[2].cpu().numpy().tolist() == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="device 'cuda'.*use device='cpu', or 'cuda-emu'"):
+        if not tc.cuda.is_available():
+            made[2].cuda()
+        else:
+            pytest.skip("there is a GPU")
+
+
+def test_tensors_come_back():
     assert tc.ones(3).to(DEVICE).to("cpu").numpy().tolist() == [1, 1, 1]
     with pytest.raises(ValueError, match="unknown device 'tpu': expected one of cpu, cuda, cuda-emu"):
         tc.ones(3).to("tpu")

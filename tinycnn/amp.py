@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+import numpy as np
+
 from .autocast import autocast, is_autocast_enabled
 from .autograd import Tensor
 from .backend import array_module, known
@@ -75,8 +77,9 @@ class GradScaler:
                                "after step(), before the next backward()")
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         self._found[id(optimizer)] = not _all_finite(grads)
-        for g in grads:
-            g.data *= g.dtype.type(1 / self._scale)
+        with np.errstate(all="ignore"):              # inf and nan are what it looks for
+            for g in grads:
+                g.data *= g.dtype.type(1 / self._scale)
 
     def step(self, optimizer: Any, closure: None = None) -> Any:
         """optimizer.step() unless a gradient is infinite or nan; unscales first if unscale_() has not.

@@ -184,7 +184,12 @@ def op(function: Callable) -> Callable[..., Tensor]:
             args = _positional(name, parameters, args, kwargs)
         args = [Tensor(a) if _is_array(a) else a for a in args]
         with np.errstate(all="ignore"):              # inf and nan are values here, not events
-            data, vjps = function(*args)
+            try:
+                data, vjps = function(*args)
+            except Exception as error:
+                if mixed := mixed_devices(name, args):
+                    raise mixed from error
+                raise
         out = Tensor(data)
         if vjps is not None and is_grad_enabled():
             inputs = args[0] if isinstance(args[0], (list, tuple)) else args
@@ -203,6 +208,16 @@ def op(function: Callable) -> Callable[..., Tensor]:
 def _is_array(v):
     """Whether v is an array of the host or of a device (which has get(), to copy it to the host)."""
     return isinstance(v, np.ndarray) or hasattr(v, "strides") and hasattr(v, "get")
+
+
+def mixed_devices(name: str, args: Sequence[Any]) -> TypeError | None:
+    """A TypeError that names the devices, if the tensors that an op failed on are not all on one."""
+    tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
+    if len({t.device for t in tensors}) < 2:
+        return None
+    found = ", ".join(f"one of shape {t.shape} on {t.device!r}" for t in tensors)
+    return TypeError(f"{name}: all tensors must be on one device, got {found}: move them (x.to({tensors[0].device!r})) "
+                     "or the model (model.to(...)) first")
 
 
 def _positional(name, parameters, args, kwargs):

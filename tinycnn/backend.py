@@ -114,7 +114,8 @@ def _cupy():
         raise RuntimeError(f"device 'cuda': CuPy {library.__version__} finds no GPU that it can use ({error}): is "
                            f"there one, and what does nvidia-smi say? {otherwise[0].upper()}{otherwise[1:]}") from error
     if not found:
-        raise RuntimeError(f"device 'cuda': there is a driver, but no GPU (is CUDA_VISIBLE_DEVICES empty?): {otherwise}")
+        raise RuntimeError("device 'cuda': there is a driver, but no GPU (is CUDA_VISIBLE_DEVICES empty?): "
+                           f"{otherwise}")
     return library
 
 

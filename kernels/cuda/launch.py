@@ -93,24 +93,21 @@ def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...
                          f"{len(arguments)}")
     if not n:
         return                                       # a launch of no blocks is an error
-    library = _library(arguments)
-    values = tuple(_cast(kernel, p, a, dtype) for p, a in zip(parameters, arguments))
+    home = next(type(a) for a in arguments if hasattr(a, "strides"))
+    library = home.__module__.partition(".")[0]      # "cupy", or "cupy_on_cpu" for the emulator
+    values = tuple(_cast(kernel, p, a, dtype, home) for p, a in zip(parameters, arguments))
     grid = min(-(-n // BLOCK), MOST_BLOCKS) if blocks is None else blocks
     run = _functions(library, file, chosen)[f"{kernel}<{chosen}>"]
     run(grid if isinstance(grid, tuple) else (grid,), (threads,), values, shared)
 
 
-def _library(arguments):
-    """The array library of the first array: "cupy", or "cupy_on_cpu" for the emulator."""
-    return next(type(a).__module__.partition(".")[0] for a in arguments if hasattr(a, "strides"))
-
-
-def _cast(kernel, parameter, argument, dtype):
-    """The argument as the kernel's source declares it."""
+def _cast(kernel, parameter, argument, dtype, home):
+    """The argument as the kernel's source declares it; arrays must be of the type `home`, as the first is."""
     kind = parameter.type.replace("T", TYPES[dtype.name])
     if kind.endswith("*"):
-        if argument is not None and not hasattr(argument, "strides"):
-            raise TypeError(f"{kernel}: {parameter.name} must be an array, got {type(argument).__name__}")
+        if argument is not None and not isinstance(argument, home):
+            raise TypeError(f"{kernel}: {parameter.name} must be an array of {home.__module__}, got one of "
+                            f"{type(argument).__module__}.{type(argument).__name__}")
         return argument
     if kind in STRUCTS:
         return np.array(tuple(argument), np.int32).view(f"V{4 * len(argument)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Iterable
 
+import numpy as np
+
 from ..autograd import Tensor, no_grad
 from ..backend import array_module
 from ..ops.shape import cat
@@ -25,12 +27,14 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
     if not grads:
         return Tensor(0.0)
     xp = array_module(grads[0].data)
-    total = _norm(xp.stack([_norm(g.data, norm_type) for g in grads]), norm_type)
-    if error_if_nonfinite and not xp.isfinite(total):
-        raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total}: the loss or a gradient overflowed")
-    scale = xp.minimum(max_norm / (total + 1e-6), 1)                      # nan stays nan, as in torch
-    for g in grads:
-        g.data *= scale
+    with np.errstate(all="ignore"):                  # float16's gradients overflow now and then: see GradScaler
+        total = _norm(xp.stack([_norm(g.data, norm_type) for g in grads]), norm_type)
+        if error_if_nonfinite and not xp.isfinite(total):
+            raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total}: the loss or a gradient "
+                               "overflowed")
+        scale = xp.minimum(max_norm / (total + 1e-6), 1)                  # nan stays nan, as in torch
+        for g in grads:
+            g.data *= scale
     return Tensor(total)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import random
-from ..autograd import Tensor, is_grad_enabled, op
+from ..autograd import Tensor, is_grad_enabled, mixed_devices, op
 from ..backend import array_module, is_writeable, module_of, to_device, to_numpy
 from ..dtypes import is_floating
 from ..methods import function
@@ -32,7 +32,12 @@ def _write(name, input, compute, *others):
     x = input.data
     if not is_writeable(x):
         raise ValueError(f"{name}: the tensor's array is read-only (an expanded or shared view): use clone() first")
-    value = compute(x)
+    try:
+        value = compute(x)
+    except Exception as error:
+        if mixed := mixed_devices(name, [input, *others]):
+            raise mixed from error
+        raise
     shape = getattr(value, "shape", ())
     if np.broadcast_shapes(x.shape, shape) != x.shape:
         raise ValueError(f"{name}: a value of shape {shape} does not fit into a tensor of shape {x.shape}")
