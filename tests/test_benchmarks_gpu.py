@@ -4,7 +4,9 @@ import os
 import shutil
 import stat
 import time
+from contextlib import nullcontext
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -177,6 +179,7 @@ def test_report_prints_and_keeps_the_rows(tmp_path, capsys, monkeypatch):
 
 # ---------------------------------------------------------------------------------------- on the emulator
 
+CUDA = import_module("tinycnn.kernels.cuda")
 emulated = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 
 
@@ -188,10 +191,10 @@ def device():
 @emulated
 def test_wrong_kernels_are_found(device, monkeypatch):
     correctness = import_module("benchmarks.gpu.correctness")
-    relu, calls = correctness.cuda.relu, correctness.rows(np.float32, 1)["relu"]
+    relu, calls = CUDA.relu, correctness.rows(np.float32, 1)["relu"]
 
     def judged(kernel):
-        monkeypatch.setattr(correctness.cuda, "relu", kernel)
+        monkeypatch.setattr(CUDA, "relu", kernel)
         row = correctness.compare(device, "relu", calls, True, "highest")
         return row["ok"], row["worst"], row["same_bits"]
     off = iter([1.0, 1.0 + 1e-6] * len(calls))
@@ -210,7 +213,7 @@ def test_products_are_held_to_their_precision(device, monkeypatch, mode, error, 
     correctness = import_module("benchmarks.gpu.correctness")
     a, b = np.abs(np.random.default_rng(0).standard_normal((2, 5, 5)).astype(np.float32))
     exact = (a.astype("d") @ b).astype(np.float32)
-    monkeypatch.setattr(correctness.cuda, "matmul", lambda a, b: device.put(exact * np.float32(1 + error)))
+    monkeypatch.setattr(CUDA, "matmul", lambda a, b: device.put(exact * np.float32(1 + error)))
     assert correctness.compare(device, "matmul", [(a, b)], False, mode)["ok"] == ok
     assert tc.get_float32_matmul_precision() == "highest"
 
@@ -238,6 +241,60 @@ def test_compiled_is_what_launches_look_for():
     for file, names in compiling.modules():
         chosen = names[0].partition("<")[2]
         assert names == tuple(name for name in launch.instances(file) if name.endswith(f"<{chosen}"))
+
+
+class Memory:
+    """What CuPy's pool gives."""
+
+    def __init__(self, size):
+        self.size, self.byte = size, None
+
+    def memset_async(self, byte, size):
+        assert size == self.size
+        self.byte = byte
+
+
+class LikeCuPy:
+    """The emulator's arrays with those parts of CuPy that benchmarks.gpu calls besides."""
+
+    def __init__(self, arrays):
+        self._arrays, self.allocators = arrays, []
+        self.cuda = SimpleNamespace(
+            get_elapsed_time=lambda start, stop: stop.at - start.at,
+            using_allocator=lambda allocate: nullcontext(self.allocators.append(allocate)),
+            Device=lambda: SimpleNamespace(attributes={"L2CacheSize": 50 << 20}, compute_capability="90"))
+        now = iter(range(10**9))
+        self.cuda.Event = type("Event", (), {"record": lambda event: setattr(event, "at", next(now)),
+                                             "synchronize": lambda event: None})
+
+    def get_default_memory_pool(self):
+        return SimpleNamespace(malloc=Memory)
+
+    def __getattr__(self, name):
+        return getattr(self._arrays, name)
+
+
+@emulated
+def test_what_is_done_on_a_gpu_alone(monkeypatch, tmp_path):
+    """Clocks, poisoned memory, sets of inputs and the compiler's report, with a CuPy that is none."""
+    device, compiling, correctness = (import_module(f"benchmarks.gpu.{name}")
+                                      for name in ("device", "compiling", "correctness"))
+    emulator, cupy = device.Device("cuda-emu"), LikeCuPy(device.Device("cuda-emu").xp)
+    monkeypatch.setattr(device.backend, "module_of", lambda name: cupy)
+    monkeypatch.setattr(device.backend, "runtime", lambda name: emulator.runtime)
+    gpu = device.Device("cuda")
+    assert gpu.real and gpu.time(lambda: None, 0) == {"ms": 1, "low": 1, "high": 1, "samples": 5}
+    assert [gpu.sets(n) for n in (1, 50 << 20, 1 << 40)] == [64, 3, 2]
+    relu = correctness.rows(np.float32)["relu"]
+    assert correctness.compare(gpu, "relu", relu, True, "highest")["ok"]
+    assert [allocate(8).byte for allocate in cupy.allocators] == [0xff, 0x42] * len(relu)
+    assert cupy.allocators[0](0).byte is None
+    nvrtc = import_module("tinycnn.kernels.cuda.nvrtc")
+    if nvrtc.installed("lib/libnvrtc.so*"):
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
+        cupy.cuda.nvrtc = nvrtc
+        row = compiling.by_nvrtc(gpu, "elementwise.cu", ("relu<float>",))
+        assert row["arch"] == "sm_90" and 8 <= row["registers"]["relu<float>"] <= 64 and not row["spills"]
 
 
 @emulated

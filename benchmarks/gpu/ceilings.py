@@ -16,8 +16,7 @@ from .device import Device
 from .work import Work
 
 PACKAGES = ("tinycnn", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "ml_dtypes")
-QUERY = ("name,driver_version,temperature.gpu,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.draw,power.limit,"
-         "clocks_throttle_reasons.active")
+QUERY = "name,driver_version,temperature.gpu,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.draw,power.limit"
 PRECISIONS = ("highest", "high", "medium")
 
 

@@ -7,26 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
 from itertools import product
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tinycnn.cases.kernels import outcome, rows
+from tinycnn.cases.kernels import rows
 
 from . import golden
 from .ceilings import PRECISIONS, precision
+from .comparing import PRODUCTS, bits, error, reference, run_once, shown
 from .device import Device
 from .work import Work
-
-cuda, reference = (import_module(f"tinycnn.kernels.{name}") for name in ("cuda", "reference"))
-PRODUCTS = ("conv2d", "conv2d_input", "conv2d_weight", "matmul")
-# The largest error of a sum of products, as a multiple of the sum of their absolute values: a factor is rounded by at
-# most a unit of its last bit (half a unit by our kernels, cuBLAS promises nothing); float32 sums add some 2^-24 each.
-BOUNDS = {"highest": 2 ** -20, "high": 2 * 2 ** -10 * 1.01, "medium": 2 * 2 ** -7 * 1.01}
-ULPS = 256                                           # of everything else: roundings of the largest number
 
 
 def run(work: Work) -> None:
@@ -55,68 +47,3 @@ def compare(device: Device, name: str, calls: list[tuple], last: bool, mode: str
             same &= bits(first) == bits(second)
             worst = max(worst, error(name, arguments, first, mode))
     return {"ok": bool(worst <= 1 and same), "worst": shown(worst), "same_bits": same, "calls": len(calls)}
-
-
-def shown(worst: float) -> float | None:
-    """Three digits; None, which JSON has, for what is infinite."""
-    return float(f"{worst:.3g}") if np.isfinite(worst) else None
-
-
-def run_once(device: Device, name: str, arguments: tuple, last: bool = False, again: bool = False,
-             kernels: ModuleType = cuda) -> Any:
-    """What the kernel makes of the arguments, on the host."""
-    with device.poisoned(again):
-        return device.get(outcome(kernels, name, arguments, partial(device.put, last=last)))
-
-
-def bits(found: Any) -> list[bytes]:
-    """The bytes of all arrays of a result."""
-    return [np.ascontiguousarray(a).tobytes() for a in (found if isinstance(found, tuple) else (found,))
-            if a is not None]
-
-
-def error(name: str, arguments: tuple, found: Any, mode: str) -> float:
-    """The largest error as a part of what is allowed; infinite where shape, dtype, NaN or infinity are others.
-
-    Reference: the specification's result for the same numbers in float64.
-    """
-    dtype = np.result_type(*(a.dtype for a in flat(arguments) if a.dtype.kind == "f"))
-    exact = outcome(reference, name, in_float64(arguments), lambda a: a)
-    bound = None
-    if name in PRODUCTS and dtype == np.float32:
-        sizes = in_float64(tuple(abs(a) if isinstance(a, np.ndarray) else a for a in arguments))
-        bound = BOUNDS[mode] * outcome(reference, name, sizes, lambda a: a) + 1e-30
-    pairs = zip(found, exact) if isinstance(exact, tuple) else [(found, exact)]
-    return max((distance(a, e, dtype, bound) for a, e in pairs if e is not None), default=0.0)
-
-
-def flat(value: Any) -> Iterator[np.ndarray]:
-    """All arrays in the arguments."""
-    if isinstance(value, (tuple, list)):
-        for v in value:
-            yield from flat(v)
-    elif isinstance(value, np.ndarray):
-        yield value
-
-
-def in_float64(value: Any) -> Any:
-    """The arguments, with arrays of floats in float64.  A namedtuple, such as a Window, stays as it is."""
-    if type(value) in (tuple, list):
-        return type(value)(map(in_float64, value))
-    return value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
-
-
-def distance(found: Any, exact: np.ndarray, dtype: Any, bound: Any = None, ulps: float = ULPS) -> float:
-    """|found - exact| as a part of the bound, by default of `ulps` roundings of the largest number."""
-    if found is None or found.shape != exact.shape or (exact.dtype.kind == "f" and found.dtype != dtype):
-        return np.inf
-    if exact.dtype.kind != "f":
-        return 0.0 if np.array_equal(found, exact) else np.inf
-    finite = np.isfinite(exact)
-    if not np.array_equal(np.where(finite, 0, exact), np.where(np.isfinite(found), 0, found), equal_nan=True):
-        return np.inf
-    if bound is None:
-        bound = ulps * np.finfo(dtype).eps * np.abs(exact, where=finite, out=np.zeros_like(exact)).max(initial=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        off = np.abs(np.where(finite, found.astype(np.float64) - exact, 0))
-        return float(np.where(off > 0, off / bound, 0).max(initial=0))

@@ -19,15 +19,15 @@ import numpy as np
 from tinycnn.cases.kernels import rows
 
 from .ceilings import PRECISIONS, precision
+from .comparing import cuda, distance, reference, run_once, shown
 from .device import Device
 
 FILE, KEPT, ULPS = Path(__file__).with_name("golden.npz"), 256, 64
-cuda, igemm, reference = (import_module(f"tinycnn.kernels.{name}") for name in ("cuda", "cuda.igemm", "reference"))
+igemm = import_module("tinycnn.kernels.cuda.igemm")
 
 
 def computed(device: Device, name: str, mode: str) -> list[np.ndarray]:
     """The numbers that are kept of one kernel."""
-    from .correctness import run_once
     with precision(mode):
         found = run_once(device, name, rows(np.float32)[name][0], kernels=cuda if mode == PRECISIONS[0] else igemm)
     return [a.ravel()[:KEPT] for a in (found if isinstance(found, tuple) else (found,)) if a is not None]
@@ -58,7 +58,6 @@ def items(device: Device) -> Iterator[tuple[str, Any]]:
 
 def compare(device: Device, name: str, mode: str, kept: dict[str, np.ndarray]) -> dict:
     """The largest difference, as a part of what is allowed."""
-    from .correctness import distance, shown
     found = computed(device, name, mode)
     expected = [kept[key] for i in range(len(found) + 1) if (key := f"{name} {mode} {i}") in kept]
     if len(found) != len(expected):
