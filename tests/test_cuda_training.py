@@ -1,6 +1,10 @@
 """Training on "cuda-emu" as users meet it: fit, the command line, mixed precision, batches copied ahead."""
 import json
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +151,11 @@ def test_cuda_without_a_gpu_is_told_in_a_paragraph(capsys, tmp_path):
     message = capsys.readouterr().err
     assert "device 'cuda'" in message and "'cuda-emu'" in message and "Traceback" not in message
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_page_of_cuda_shows_runs():
+    text = (Path(__file__).parents[1] / "docs" / "cuda.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300,
+                          cwd=Path(__file__).parents[1])
+    assert done.stdout.splitlines() == ["(2, 10)", "[[[[5. 7.]]]]", "1"], done.stderr
