@@ -101,7 +101,7 @@ def highest_again():
     (3, 16, 1, window(9, 3), direct, direct),
     (3, 32, 1, window(9, 3), igemm, columns),
     (64, 64, 2, window(9, 3), igemm, columns),
-    (64, 62, 2, window(9, 1), pointwise, pointwise),
+    (64, 62, 2, window(9, 1), igemm, pointwise),
     (3, 3, 1, window(9, 1, 2), pointwise, pointwise),
     (64, 64, 1, window(9, 1, 1, 1), igemm, columns),
     (64, 64, 1, window(4, 1, 2)._replace(OH=3), igemm, columns),
@@ -110,6 +110,12 @@ def test_each_geometry_has_its_way(C, O, groups, win, float32, float64):
     for dtype, expected in ((np.float32, float32), (np.float64, float64)):
         assert conv._way(np.ones(1, dtype), C, O, win, groups) is expected
     assert conv._way(np.ones(0), C, O, win, groups) is reference
+
+
+def test_cublas_has_tensor_cores_for_less_than_float32s_accuracy():
+    precision.set_float32_matmul_precision("high")
+    assert conv._way(np.ones(1, np.float32), 64, 64, window(9, 1), 1) is pointwise
+    assert conv._way(np.ones(1, np.float32), 64, 64, window(9, 3), 1) is igemm
 
 
 @floats

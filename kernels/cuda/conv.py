@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..precision import get_float32_matmul_precision
 from ..reference import conv as reference
 from . import columns, direct, igemm, pointwise
 from .arrays import in_float, new, plain
@@ -17,7 +18,8 @@ NARROW = 32                                          # so many channels of a gro
 def _way(images, C, O, win, groups):
     """The module that computes a convolution of C to O channels, and its gradients.
 
-        pointwise    1x1: one matrix product, with nothing to gather
+        pointwise    1x1: one matrix product by cuBLAS, with nothing to gather; not of float32 with float32's accuracy,
+                     for which cuBLAS has no tensor cores
         direct       few channels, or groups of few: a tile would be padding for the most part; memory is the limit
         igemm        float32 and 16 bits otherwise: patches are gathered into products on tensor cores
         columns      float64 otherwise: gathered into memory, then multiplied by cuBLAS
@@ -25,7 +27,8 @@ def _way(images, C, O, win, groups):
     if not images.size:
         return reference
     narrow = max(C, O) < NARROW * groups
-    if win.KH * win.KW == 1 and _inside(win) and (groups == 1 or not narrow):
+    exact = images.dtype == np.float32 and get_float32_matmul_precision() == "highest"
+    if win.KH * win.KW == 1 and _inside(win) and (groups == 1 or not narrow) and (narrow or not exact):
         return pointwise
     if narrow:
         return direct

@@ -118,6 +118,7 @@ def _padded(x, groups=1):
     C, unit = x.shape[-1] // groups, 16 // x.itemsize
     if C % unit == 0:
         return plain(x)
-    wide = array_module(x).zeros((*x.shape[:-1], groups, -(-C // unit) * unit), x.dtype)
+    padded = -(-C // unit) * unit
+    wide = array_module(x).zeros((*x.shape[:-1], groups, padded), x.dtype)
     wide[..., :C] = x.reshape(*x.shape[:-1], groups, C)
-    return wide.reshape(*x.shape[:-1], -1)                                # (..., G*C padded)
+    return wide.reshape(*x.shape[:-1], groups * padded)
