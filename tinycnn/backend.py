@@ -169,6 +169,29 @@ def prefetched(batches: Iterator[tuple], device: str) -> Iterator[tuple]:
     return (b for b in batches) if device == "cpu" else runtime(device).prefetch(batches)
 
 
+def process_group(device: str, rank: int, size: int, host: str, port: int) -> Any:
+    """The group of `size` processes on a device (kernels/cuda/group.py, kernels/mpi.py); None: this process is alone.
+
+    On the CPU it is mpiexec's, if that started the process.  Raises RuntimeError if a package is missing or the device
+    has no groups, ValueError if mpiexec started another number of processes.
+    """
+    module_of(device)
+    if device == "cuda":
+        return _load("cuda.group").Group(rank, size, host, port)
+    if size == 1 and not {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE"} & set(os.environ):
+        return None
+    if device != "cpu":
+        raise RuntimeError(f"distributed.init: there are no groups of processes on device {device!r}")
+    try:
+        group = _load("mpi").Group()
+    except ImportError as error:
+        raise RuntimeError("distributed.init: several processes on the CPU need MPI: pip install 'tinycnn[mpi]', and "
+                           "start them by mpiexec -n N python ...") from error
+    if size not in (1, group.size):
+        raise ValueError(f"distributed.init: WORLD_SIZE is {size}, mpiexec started {group.size}")
+    return group
+
+
 def is_readable(array: Any) -> bool:
     """Whether values can be looked at without waiting for a device."""
     return type(array) is np.ndarray
