@@ -33,6 +33,7 @@ MAX, MEAN = "max_pool2d max_pool2d_backward max_pool2d_gather", "avg_pool2d avg_
 ADAPTIVE = "adaptive_avg_pool2d adaptive_avg_pool2d_backward adaptive_max_pool2d"
 SOFTMAX = "softmax softmax_backward log_softmax log_softmax_backward"
 LOSS = "cross_entropy cross_entropy_backward"
+CONV = "conv2d conv2d_input conv2d_weight"
 TENSOR, HALF = "tensor cores", "tensor cores, 16 bits"
 LOAD, WEIGHT = "auto load = [&](int stage)", "convolve_weight(const T *x"
 
@@ -127,6 +128,17 @@ BUGS = [
     Bug("rows and columns of a tap swapped", "conv.cu", "kx = split(rest, win.KW), ky = split(rest, win.KH)",
         "ky = split(rest, win.KH), kx = split(rest, win.KW)", "im2col"),
     Bug("an output that was not there", "conv.cu", "ty / win.SH >= win.OH", "ty / win.SH > win.OH", "col2im"),
+    # ------------------------------------------------------------------ narrow convolutions
+    Bug("a source behind the end", "direct.cu", "return s < size ? s : -1;", "return s;", CONV),
+    Bug("stride ignored backwards", "direct.cu", "s % S == 0 && s / S < size", "s / S < size", CONV),
+    Bug("results behind a row's end", "direct.cu", "if (rx + r < RW) out", "out", CONV),
+    Bug("another group's channels", "direct.cu", "* C + o / (O / groups) * c;", "* C + o % groups * c;", CONV),
+    Bug("pixels of a part that does not exist", "direct.cu", "end = begin + length < pixels ? begin + length : pixels",
+        "end = begin + length", CONV),
+    Bug("columns that are not there", "direct.cu", "if (threadIdx.x < COLUMNS && o < O && first",
+        "if (threadIdx.x < COLUMNS && first",
+        CONV),
+    Bug("a transposed weight", "direct.cu", "gw[i % O * E + i / O]", "gw[i]", CONV),
     # ------------------------------------------------------------------ tensor cores
     Bug("copies not waited for", "igemm.cu", "copies_wait<STAGES - 2>();", "copies_wait<STAGES - 1>();", TENSOR),
     Bug("no barrier before a tile is read", "igemm.cu",
@@ -192,6 +204,10 @@ def _hunt_in_kernels(bug, schedules):
                 for order in schedules if i < 3 else schedules[:1]:
                     with device.schedule(order):
                         assert_close(here(outcome(cuda, name, arguments, there)), expected, 256)
+    if bug.hunt == CONV:
+        from test_cuda_conv import NARROW, check, problem
+        for case in NARROW.values():
+            check(problem(case, np.float64))
     if bug.hunt == BATCH:
         from test_cuda_kernels import test_sums_are_split_among_blocks_and_joined
         test_sums_are_split_among_blocks_and_joined()

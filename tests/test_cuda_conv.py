@@ -29,7 +29,7 @@ NARROW = {
     "groups of odd width": (3, 9, 6, 3, window((4, 5), (1, 4), 1, (0, 2))),
     "1x1 groups": (2, 6, 4, 2, window((5, 4), 1, 2, 1)),
     "stem": (2, 3, 6, 1, window((11, 10), 5, 3, 2)),
-    "parts": (3, 4, 4, 4, window((19, 21), 3, 1, 1)),
+    "parts": (1, 4, 4, 4, window((23, 47), 3, 1, 1)),   # which do not divide its pixels
 }
 WIDE = {
     "3x3": (2, 5, 34, 1, window((5, 6), 3, 1, 1)),
