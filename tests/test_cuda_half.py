@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinycnn as tc
-from tinycnn.backend import Window, to_device
-from tinycnn.cases.kernels import rows
+from tinycnn.backend import to_device
+from tinycnn.cases.kernels import narrowed, rows
 from tinycnn.dtypes import floating
 from tinycnn.models import create_model
 from tinycnn.nn import functional as F
@@ -23,14 +23,6 @@ ROWS = rows(np.float32)
 UNITS = {"float16": 2.0 ** -11, "bfloat16": 2.0 ** -8}          # what a stored number is rounded by, relative, at most
 halves = pytest.mark.parametrize("dtype", UNITS)
 NAMES = [n for n in reference.__all__ if not n.endswith("_update")]
-
-
-def narrowed(arguments, dtype):
-    """Images, of two dimensions or more, and a convolution's bias in 16 bits; and the same values in float32."""
-    least = 1 if len(arguments) == 5 and type(arguments[3]) is Window else 2
-    narrow = [a.astype(floating(dtype)) if isinstance(a, np.ndarray) and a.dtype == np.float32 and a.ndim >= least
-              else a for a in arguments]
-    return narrow, [a.astype(np.float32) if half.is_half(a) else a for a in narrow]
 
 
 def tupled(results):

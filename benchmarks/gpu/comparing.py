@@ -13,12 +13,14 @@ from tinycnn.cases.kernels import outcome
 
 from .device import Device
 
+is_half = import_module("tinycnn.kernels.half").is_half
 cuda, reference = (import_module(f"tinycnn.kernels.{name}") for name in ("cuda", "reference"))
 PRODUCTS = ("conv2d", "conv2d_input", "conv2d_weight", "matmul")
 # The largest error of a sum of products, as a multiple of the sum of their absolute values: a factor is rounded by at
 # most a unit of its last bit (half a unit by our kernels, cuBLAS promises nothing); float32 sums add some 2^-24 each.
 BOUNDS = {"highest": 2 ** -20, "high": 2 * 2 ** -10 * 1.01, "medium": 2 * 2 ** -7 * 1.01}
 ULPS = 256                                           # of everything else: roundings of the largest number
+UNITS = {"float16": 2.0 ** -11, "bfloat16": 2.0 ** -8}      # what a stored number is rounded by, relative, at most
 
 
 def shown(worst: float) -> float | None:
@@ -44,14 +46,32 @@ def error(name: str, arguments: tuple, found: Any, mode: str) -> float:
 
     Reference: the specification's result for the same numbers in float64.
     """
-    dtype = np.result_type(*(a.dtype for a in flat(arguments) if a.dtype.kind == "f"))
     exact = outcome(reference, name, in_float64(arguments), lambda a: a)
+    if is_half(arguments[0]):
+        return _error_of_16_bits(arguments[0].dtype, found, exact)
+    dtype = np.result_type(*(a.dtype for a in flat(arguments) if a.dtype.kind == "f"))
     bound = None
     if name in PRODUCTS and dtype == np.float32:
         sizes = in_float64(tuple(abs(a) if isinstance(a, np.ndarray) else a for a in arguments))
         bound = BOUNDS[mode] * outcome(reference, name, sizes, lambda a: a) + 1e-30
     pairs = zip(found, exact) if isinstance(exact, tuple) else [(found, exact)]
     return max((distance(a, e, dtype, bound) for a, e in pairs if e is not None), default=0.0)
+
+
+def _error_of_16_bits(dtype, found, exact):
+    """Computed in float32, rounded once; further results are float32."""
+    found, exact = (v if isinstance(v, tuple) else (v,) for v in (found, exact))
+    if found[0].dtype != dtype:
+        return np.inf
+    worst = 0.0
+    for a, e in zip(found, exact):
+        if e is not None and e.dtype.kind == "f":
+            sizes = np.abs(np.where(np.isfinite(e), e, 0))
+            worst = max(worst, distance(a.astype(np.float32), e, np.float32,
+                                        UNITS[dtype.name] * sizes + 2e-6 * sizes.max(initial=0)))
+        elif e is not None:
+            worst = max(worst, distance(a, e, dtype))
+    return worst
 
 
 def flat(value: Any) -> Iterator[np.ndarray]:
@@ -67,7 +87,8 @@ def in_float64(value: Any) -> Any:
     """The arguments, with arrays of floats in float64.  A namedtuple, such as a Window, stays as it is."""
     if type(value) in (tuple, list):
         return type(value)(map(in_float64, value))
-    return value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+    is_float = is_half(value) or isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    return value.astype(np.float64) if is_float else value
 
 
 def distance(found: Any, exact: np.ndarray, dtype: Any, bound: Any = None, ulps: float = ULPS) -> float:

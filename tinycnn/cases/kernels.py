@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import Window, window
+from ..dtypes import floating
 
-reference = import_module("tinycnn.kernels.reference")
+half, reference = (import_module(f"tinycnn.kernels.{name}") for name in ("half", "reference"))
 
 
 def _normal(shape, dtype, seed):
@@ -131,3 +132,11 @@ def outcome(kernels: ModuleType, name: str, arguments: tuple, move: Callable[[An
         getattr(kernels, name)(*moved)
         return tuple(a for v in moved if isinstance(v, list) for a in v if a is not None)
     return getattr(kernels, name)(*[move(a.copy() if isinstance(a, np.ndarray) else a) for a in arguments])
+
+
+def narrowed(arguments: tuple, dtype: str) -> tuple[list, list]:
+    """Images, of two dimensions or more, and a convolution's bias in 16 bits; and the same values in float32."""
+    least = 1 if len(arguments) == 5 and type(arguments[3]) is Window else 2
+    narrow = [a.astype(floating(dtype)) if isinstance(a, np.ndarray) and a.dtype == np.float32 and a.ndim >= least
+              else a for a in arguments]
+    return narrow, [a.astype(np.float32) if half.is_half(a) else a for a in narrow]
