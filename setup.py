@@ -34,7 +34,8 @@ setup(
     packages=find_packages(include=["tinycnn", "tinycnn.*"]) + KERNELS,
     package_dir={"tinycnn.kernels": "kernels"},
     package_data={
-        "tinycnn.kernels": ["**/*.cu", "**/*.cuh", "**/*.h", "cuda/limits.json"],
+        "tinycnn.kernels": ["**/*.cu", "**/*.cuh", "**/*.h", "cuda/limits.json",
+                            "emulator/cupy_surface.json"],
         "tinycnn": ["py.typed"],
         "tinycnn.data": ["*.gz", "*.txt"],
         "tinycnn.models": ["sizes.json"],

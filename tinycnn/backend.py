@@ -149,6 +149,13 @@ def to_numpy(array: Any) -> np.ndarray:
     return to_device(array, "cpu")
 
 
+def beside(array: Any, operand: Any) -> Any:
+    """What is combined with `array`: the scalar in a NumPy array without dimensions if `array` is on a GPU, where
+    CuPy takes no other values of the host; any other operand as it is.
+    """
+    return operand[()] if is_readable(operand) and not operand.ndim and not is_readable(array) else operand
+
+
 def runtime(device: str) -> ModuleType:
     """Graphs, memory and waiting on a device: tinycnn/kernels/cuda/graph.py or the emulator's.
 

@@ -6,8 +6,9 @@
     cupy.add, .where, ...       NumPy's, on the arrays inside
     RawModule                   build.library
 
-It is stricter than CuPy: arrays of host and device do not mix, and reading a value (float(x), x.get()) is counted, for
-on a GPU it makes the host wait.  Modules named `cupy_on_cpu` hold it, as `cupy` holds CuPy's.
+It offers what CuPy has (surface.py) and no more.  It is stricter than CuPy: arrays of host and device do not mix, and
+reading a value (float(x), x.get()) is counted, for on a GPU it makes the host wait.  Modules named `cupy_on_cpu` hold
+it, as `cupy` holds CuPy's.
 
 While a stream is captured (graph.py), what the device is told goes onto a tape: new arrays hold NaN, arrays there are
 already keep their values, and reading one is an error.
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import build
+from . import build, surface
 from .memory import (
     allocate, check_addresses, copying, counts, do, guarded, launched, poison, stream, wait,
 )
@@ -71,6 +72,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):                    # NumPy would look into the host's memory by __array_interface__
             raise AttributeError(name)
+        surface.check("methods", name)
         found = getattr(self._host, name)
         if callable(found):
             return _lifted(found)
@@ -95,7 +97,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return _result(lambda: self._host[where], [self._host], "getitem")
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        where, inside = _index(index), _inside(value)
+        where, inside = _index(index), value if isinstance(value, np.ndarray) and not value.ndim else _inside(value)
         _launched("setitem")
         do(lambda: self._host.__setitem__(where, inside))
 
@@ -150,7 +152,7 @@ def _inside(value):
     """What the device works on: the arrays inside of arrays, and of lists and tuples of them."""
     if isinstance(value, ndarray):
         return value._host
-    if isinstance(value, np.ndarray) and value.ndim:
+    if isinstance(value, np.ndarray):
         raise TypeError(f"an array of the host, of shape {value.shape}, among arrays of the device: copy it there "
                         "first (.to('cuda-emu'))")
     if type(value) in (tuple, list):
@@ -174,6 +176,7 @@ def _lifted(function):
     kernel = owner.__name__ if isinstance(owner, np.ufunc) and name == "__call__" else name
 
     def on_the_device(*args, **options):
+        _check(function, owner, name, args, options)
         if name in _READING or name == "where" and len(args) == 1:
             wait(f"{name}()")
         out = options.get("out")
@@ -184,6 +187,18 @@ def _lifted(function):
         do(lambda: function(*args, **options))
         return out[0] if isinstance(out, tuple) else out
     return on_the_device
+
+
+def _check(function, owner, name, args, options):
+    """Raise for what CuPy does not have: functions, methods, their keywords, dtypes."""
+    if isinstance(owner, np.ufunc) and name != "__call__":
+        return surface.check_ufunc(owner.__name__, name, args[0].dtype)
+    if isinstance(owner, np.ndarray):
+        surface.check("methods", name, options)
+    else:
+        surface.check("functions", owner.__name__ if isinstance(owner, np.ufunc) else name, options)
+    if name == "clip" and "bfloat16" in {getattr(getattr(a, "dtype", None), "name", "") for a in (owner, *args)}:
+        raise TypeError("clip: CuPy's makes float32 of bfloat16: use minimum and maximum")
 
 
 def _launched(name):
@@ -260,6 +275,7 @@ def _attribute(name: str) -> Any:
     """What the module does not define itself is NumPy's, but for what says whose module it is (__file__, ...)."""
     if name.startswith("__"):
         raise AttributeError(name)
+    surface.check("functions", name)
     found = getattr(np, name)
     plain = isinstance(found, (type, float, int, np.dtype)) or found is None or name in ("finfo", "iinfo")
     return found if plain else _Function(found)

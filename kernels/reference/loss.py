@@ -13,9 +13,14 @@ __all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
            "cross_entropy", "cross_entropy_backward"]
 
 
+def _below_largest(x):
+    """x - max(x) of each row; rows of nothing have no maximum."""
+    return x - x.max(1, keepdims=True) if x.shape[1] else x
+
+
 def softmax(x):
     """(M, C) -> (M, C), every row positive with sum 1."""
-    e = array_module(x).exp(x - x.max(1, keepdims=True, initial=-float("inf")))
+    e = array_module(x).exp(_below_largest(x))
     return e / e.sum(1, keepdims=True)
 
 
@@ -27,7 +32,7 @@ def softmax_backward(g, y):
 def log_softmax(x):
     """(M, C) -> (M, C), the logarithm of softmax, exact where softmax underflows."""
     xp = array_module(x)
-    shifted = x - x.max(1, keepdims=True, initial=-float("inf"))
+    shifted = _below_largest(x)
     return shifted - xp.log(xp.exp(shifted).sum(1, keepdims=True))
 
 

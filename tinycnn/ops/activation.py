@@ -25,6 +25,12 @@ def scaled_outside(x, mask, factor):
     return y, (lambda g: scaled_outside(g, mask, factor),)
 
 
+def _between(x, low, high):
+    """The array x, not below low and not above high.  CuPy's clip makes float32 of bfloat16."""
+    xp, scalar = array_module(x), x.dtype.type
+    return xp.minimum(xp.maximum(x, scalar(low)), scalar(high))
+
+
 def _kept(x, mask):
     """x where the array `mask` is true, 0 elsewhere."""
     return scaled_outside(x, Tensor(mask), 0)
@@ -65,7 +71,7 @@ def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val={min_val} is larger than max_val={max_val}: swap them")
     x = input.data
-    return array_module(x).clip(x, x.dtype.type(min_val), x.dtype.type(max_val)), (
+    return _between(x, min_val, max_val), (
         lambda g, y: scaled_outside(g, Tensor((y.data > min_val) & (y.data < max_val)), 0),)
 
 
@@ -103,7 +109,7 @@ def softshrink(input, lambd=0.5):
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must be at least 0, got {lambd}")
     x = input.data
-    y = x - array_module(x).clip(x, x.dtype.type(-lambd), x.dtype.type(lambd))
+    y = x - _between(x, -lambd, lambd)
     return y, (lambda g, y: scaled_outside(g, Tensor(y.data != 0), 0),)
 
 
@@ -269,7 +275,7 @@ def hardswish(input, inplace=False):
 
     def vjp(g):
         return add(mul(_kept(g, inside), add(div(input, 3.0), 0.5)), _kept(g, above))
-    return x * array_module(x).clip(x + 3, 0, 6) / 6, (vjp,)
+    return x * _between(x + 3, 0, 6) / 6, (vjp,)
 
 
 @function

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Tensor, op
-from ..backend import array_module, kernels
+from ..backend import array_module, beside, kernels
 from ..dtypes import is_floating, sixteen_bits
 from ..methods import FUNCTIONS, function
 
@@ -29,7 +29,7 @@ def operands(name, x, y):
         dtype = result_dtype(x, y)
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     check_broadcast(name, x.shape, y.shape)
-    return x, y
+    return beside(y, x), beside(x, y)
 
 
 def _number_or_array(name, v):

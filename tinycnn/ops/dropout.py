@@ -162,7 +162,7 @@ def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
         raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}, and eps left alone, got {eps}")
     xp = array_module(logits.data)
     tiny = xp.finfo(logits.dtype).tiny
-    noise = -xp.log(-xp.log(xp.clip(_uniform(logits, 0.0, 1.0), tiny, None)))
+    noise = -xp.log(-xp.log(xp.maximum(_uniform(logits, 0.0, 1.0), tiny)))
     soft = softmax(div(add(logits, Tensor(noise)), tau), dim)
     if not hard:
         return soft

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import Tensor, alias, as_array, op
 from ..backend import array_module, to_numpy
-from ..dtypes import is_floating
+from ..dtypes import is_floating, sixteen_bits
 from ..methods import function
 from .arguments import as_tensor, one_axis
 from .basic import add, broadcast_to, reshape, to_dtype
@@ -95,13 +95,13 @@ def _getitem(input, index):
 @op
 def _scatter_into(g, index, shape):
     xp = array_module(g.data)
-    out = xp.zeros(shape, g.dtype)
+    out = xp.zeros(shape, np.float32 if sixteen_bits(g.dtype) and not index.basic else g.dtype)
     if index.basic:
         out[index.parts] = g.data
-    else:
+    else:                                            # sums of 16 bits in 32, and CuPy adds no bfloat16
         at = tuple(xp.asarray(part) if isinstance(part, np.ndarray) else part for part in index.parts)
-        xp.add.at(out, at, g.data)
-    return out, (lambda gg: _getitem(gg, index),)
+        xp.add.at(out, at, g.data.astype(out.dtype, copy=False))
+    return out.astype(g.dtype, copy=False), (lambda gg: _getitem(gg, index),)
 
 
 # ---------------------------------------------------------------------------------------- along one dimension
@@ -255,7 +255,7 @@ def masked_select(input, mask):
     """The elements where the mask holds, as a vector; the two broadcast.  As torch.masked_select."""
     m = _mask("masked_select", mask)
     shape = np.broadcast_shapes(input.shape, m.shape)
-    return getitem(broadcast_to(input, shape), np.broadcast_to(m, shape))
+    return getitem(broadcast_to(input, shape), array_module(m).broadcast_to(m, shape))
 
 
 @function

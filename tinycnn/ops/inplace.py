@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import random
 from ..autograd import Tensor, is_grad_enabled, mixed_devices, op
-from ..backend import array_module, is_writeable, module_of, to_device, to_numpy
+from ..backend import array_module, beside, is_writeable, module_of, to_device, to_numpy
 from ..dtypes import is_floating
 from ..methods import function
 from .basic import add, div, mul, sub, to_dtype
@@ -22,6 +22,11 @@ def _recorded(*values):
 
 def _value(v):
     return v.data if isinstance(v, Tensor) else v
+
+
+def _operand(x, v):
+    """What is combined with the array x: a number, an array, or the scalar in an array without dimensions."""
+    return beside(x, _value(v))
 
 
 def _write(name, input, compute, *others):
@@ -51,25 +56,25 @@ def _write(name, input, compute, *others):
 @function
 def add_(input, other, alpha=1):
     """input += alpha * other.  As torch.Tensor.add_."""
-    return _write("add_", input, lambda x: x + _value(other) * alpha, other)
+    return _write("add_", input, lambda x: x + _operand(x, other) * alpha, other)
 
 
 @function
 def sub_(input, other, alpha=1):
     """input -= alpha * other.  As torch.Tensor.sub_."""
-    return _write("sub_", input, lambda x: x - _value(other) * alpha, other)
+    return _write("sub_", input, lambda x: x - _operand(x, other) * alpha, other)
 
 
 @function
 def mul_(input, other):
     """input *= other.  As torch.Tensor.mul_."""
-    return _write("mul_", input, lambda x: x * _value(other), other)
+    return _write("mul_", input, lambda x: x * _operand(x, other), other)
 
 
 @function
 def div_(input, other):
     """input /= other.  As torch.Tensor.div_."""
-    return _write("div_", input, lambda x: x / _value(other), other)
+    return _write("div_", input, lambda x: x / _operand(x, other), other)
 
 
 @function
@@ -96,7 +101,11 @@ def copy_(input, src):
 @function
 def clamp_(input, min=None, max=None):
     """clamp in place.  As torch.Tensor.clamp_."""
-    return _write("clamp_", input, lambda x: array_module(x).clip(x, _value(min), _value(max)), min, max)
+    def compute(x):
+        xp = array_module(x)
+        x = x if min is None else xp.maximum(x, _operand(x, min))
+        return x if max is None else xp.minimum(x, _operand(x, max))
+    return _write("clamp_", input, compute, min, max)
 
 
 @function

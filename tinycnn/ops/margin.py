@@ -172,7 +172,7 @@ def multilabel_margin_loss(input, target, reduction="mean"):
     if labels.size and not -1 <= int(labels.min()) <= int(labels.max()) < C:
         raise IndexError(f"multilabel_margin_loss: target holds {int(labels.min())}..{int(labels.max())}: classes must "
                          f"lie in 0..{C - 1}, -1 ends a row")
-    named = xp.logical_and.accumulate(labels >= 0, 1)                     # (N, C): before the row's first -1
+    named = (labels < 0).cumsum(1) == 0                                   # (N, C): before the row's first -1
     labels = xp.where(named, labels, 0)
     is_target = ((labels[:, :, None] == xp.arange(C)) & named[:, :, None]).any(1)
     excess = relu(sub(reshape(rows, (-1, 1, C)), sub(reshape(gather(rows, 1, Tensor(labels)), (-1, C, 1)), 1.0)))

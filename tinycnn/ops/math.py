@@ -11,7 +11,7 @@ from math import pi, sqrt as _sqrt
 import numpy as np
 
 from ..autograd import Tensor, as_array, op
-from ..backend import array_module, kernels
+from ..backend import array_module, beside, kernels
 from ..dtypes import is_floating
 from ..methods import FUNCTIONS, function
 from .arguments import all_tensors
@@ -106,13 +106,18 @@ def pow(input, exponent):
 def _pow_base(g, x, e):
     if not isinstance(e, Tensor):
         return zero(g) if e == 0 else mul(g, mul(pow(x, e - 1), e))
-    return where(e.data == 0, 0.0, mul(g, mul(e, pow(x, sub(e, 1)))))
+    return where(_beside(g, e.data == 0), 0.0, mul(g, mul(e, pow(x, sub(e, 1)))))
+
+
+def _beside(g, mask):
+    """The mask on the device of g, for it may be that of a number in a tensor on the host."""
+    return array_module(g.data).asarray(mask)
 
 
 def _pow_exponent(g, z, x, e):
     if not isinstance(x, Tensor):
-        return where(e.data >= 0, 0.0, mul(g, mul(z, -np.inf))) if x == 0 else mul(g, mul(z, _log(x)))
-    return where((x.data == 0) & (e.data >= 0), 0.0, mul(g, mul(z, log(x))))
+        return where(_beside(g, e.data >= 0), 0.0, mul(g, mul(z, -np.inf))) if x == 0 else mul(g, mul(z, _log(x)))
+    return where(_beside(g, x.data == 0) & _beside(g, e.data >= 0), 0.0, mul(g, mul(z, log(x))))
 
 
 # ---------------------------------------------------------------------------------------- circular and sigmoid
@@ -217,6 +222,7 @@ def _shared(input, other, wins):
     """vjps that give the gradient to the operand that wins, half to each of equals."""
     def part(g, mine, theirs):
         x, y = (t.data if isinstance(t, Tensor) else t for t in (mine, theirs))
+        x, y = beside(y, x), beside(x, y)
         share = wins(x, y) + (x == y) * 0.5
         return sum_to(mul(g, Tensor(share.astype(g.dtype))), mine.shape)
     return lambda g: part(g, input, other), lambda g: part(g, other, input)
@@ -252,7 +258,7 @@ def clamp(input, min=None, max=None):
 
 def _bound(b, x):
     b = b.data if isinstance(b, Tensor) else b
-    return b if b is None or isinstance(b, (int, float)) or b.ndim else b.astype(x.dtype)
+    return b if b is None or isinstance(b, (int, float)) or b.ndim else beside(x, b.astype(x.dtype))
 
 
 @function

@@ -85,7 +85,7 @@ def argsort(input, dim=-1, descending=False, stable=False):
     """The indices that sort along dim, int64; equals keep their order.  As torch.argsort."""
     x, axis = input.data, one_axis("argsort", input, dim)
     if not x.ndim:
-        return np.int64(0), None
+        return array_module(x).zeros((), np.int64), None
     if not descending:
         return x.argsort(axis, kind="stable"), None
     backwards = array_module(x).flip(x, axis).argsort(axis, kind="stable")

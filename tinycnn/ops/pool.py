@@ -192,8 +192,9 @@ def _max_unpool(name, input, indices, kernel_size, stride, padding, output_size,
     if places.numel() and not 0 <= int(places.data.min()) <= int(places.data.max()) < size[0] * size[1]:
         raise ValueError(f"{name}: indices {int(places.data.min())}..{int(places.data.max())} in a result of "
                          f"{size[0]}x{size[1]}: pass the size of the image that was pooled as output_size")
-    counts = place_pooled(Tensor(array_module(x.data).ones_like(x.data)), places, size).data
-    y = mul(place_pooled(x, places, size), Tensor(1 / counts.clip(1)))
+    xp = array_module(x.data)
+    counts = place_pooled(Tensor(xp.ones_like(x.data)), places, size).data
+    y = mul(place_pooled(x, places, size), Tensor(1 / xp.maximum(counts, 1)))
     return from_images(y, input.ndim, dims)
 
 

@@ -111,8 +111,8 @@ def logsumexp(input, dim, keepdim=False):
     """log(sum(exp(input))) without overflow.  As torch.logsumexp."""
     input = as_tensor(input)
     axes, xp = axes_of("logsumexp", input, dim), array_module(input.data)
-    x = floating(input)
-    top = x.max(axes, keepdims=True, initial=-np.inf) if input.ndim else x
+    x, some = floating(input), _product([input.shape[a] for a in axes])
+    top = x.max(axes, keepdims=True) if some else xp.zeros(_kept(x.shape, axes), x.dtype)
     top = Tensor(xp.where(xp.isfinite(top), top, x.dtype.type(0)))
     y = add(log(sum(exp(sub(input, top)), axes, True)), top)
     return y if keepdim else reshape(y, sum(input.detach(), axes).shape)
