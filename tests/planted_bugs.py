@@ -128,6 +128,13 @@ BUGS = [
     Bug("rows and columns of a tap swapped", "conv.cu", "kx = split(rest, win.KW), ky = split(rest, win.KH)",
         "ky = split(rest, win.KH), kx = split(rest, win.KW)", "im2col"),
     Bug("an output that was not there", "conv.cu", "ty / win.SH >= win.OH", "ty / win.SH > win.OH", "col2im"),
+    Bug("tiles read before they are whole", "conv.cu",
+        "    __syncthreads();                                             // the", "    // the", CONV),
+    Bug("tiles overwritten while they are read", "conv.cu",
+        "    __syncthreads();                                             // all", "    // all", CONV),
+    Bug("pixels behind the last image", "conv.cu", "if (p < pixels && channel < o)", "if (channel < o)", CONV),
+    Bug("one tile of channels for all", "conv.cu", "tile = blockIdx.y * TILE;", "tile = 0;", CONV),
+    Bug("another row of the weight", "conv.cu", "w[(long long)(k0 + line) * o", "w[(long long)(k0 + lane) * o", CONV),
     # ------------------------------------------------------------------ narrow convolutions
     Bug("a source behind the end", "direct.cu", "return s < size ? s : -1;", "return s;", CONV),
     Bug("stride ignored backwards", "direct.cu", "s % S == 0 && s / S < size", "s / S < size", CONV),

@@ -35,6 +35,7 @@ WIDE = {
     "3x3": (2, 5, 34, 1, window((5, 6), 3, 1, 1)),
     "strides": (2, 33, 3, 1, window((8, 7), (3, 2), (3, 2), (1, 0), (1, 2))),
     "groups": (2, 8, 66, 2, window((6, 5), (2, 3), 1, 1)),
+    "tiles": (3, 5, 67, 1, window((7, 8), (2, 3), 1, (0, 1))),
 }
 POINTS = {
     "1x1": (2, 5, 7, 1, window((4, 3), 1)),
@@ -189,6 +190,18 @@ def test_1x1_is_one_product_of_what_lies_there(layout, copies):
 def test_patches_in_memory(case, layout):
     found = check(problem(case, np.float64, layout))
     assert all(a.transpose(0, 2, 3, 1).flags.c_contiguous for a in found[:3]) and found[3].flags.c_contiguous
+
+
+def test_the_product_gathers_its_patches():
+    """One launch, the weights brought into order apart, and no matrix of patches; padding is not read as a number."""
+    x, weight, bias, _, win, groups = problem(WIDE["tiles"], np.float64, "channels last")
+    ran = launches(lambda: conv.conv2d(*map(there, (x, weight, bias)), win, groups))
+    assert ran == {"implicit_gemm<double>": 1, "ascontiguousarray": 1}
+    ones = np.ones_like(weight)
+    found = conv.conv2d(*map(there, (x, ones * np.inf)), None, win, groups).get()
+    with np.errstate(all="ignore"):
+        expected = reference.conv2d(x, ones * np.inf, None, win, groups)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("images", [1, 2, 3])

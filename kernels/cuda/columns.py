@@ -1,29 +1,32 @@
-"""Convolution by patches unfolded into the rows of a matrix in memory, then cuBLAS.  Results lie channels-last.
+"""Convolution as products of patches with the weights: see conv.cu.  Results lie channels-last.
 
-    forward          y (G, pixels, O/G)        =  patches (G, pixels, C/G*KH*KW)  @  weight (G, O/G, C/G*KH*KW)'
-    input gradient   patches                   =  gy (G, pixels, O/G)  @  weight, then added back (col2im)
-    weight gradient  gw (G, O/G, C/G*KH*KW)    =  gy'  @  patches
+    forward          y (G, pixels, O/G)              =  patches  @  weight', which gathers them (implicit_gemm)
+    input gradient   patches                         =  gy (G, pixels, O/G)  @  weight, then added back (col2im)
+    weight gradient  gw (G, O/G, C/G*KH*KW)          =  gy'  @  patches (G, pixels, C/G*KH*KW), unfolded (im2col)
 
-Patches are KH*KW times as large as the image, so that only some images are unfolded at a time; their weight gradients
-are added in the images' order.
+Gradients are products by cuBLAS, of patches in memory.  There these are KH*KW times as large as the image, so that
+only some images are unfolded at a time; their weight gradients are added in the images' order.
 """
 from __future__ import annotations
 
 from .arrays import dense, new, new_like, plain
 from .blas import gemm
 from .launch import launch
-from .pointwise import biased, by_group, rows
+from .pointwise import by_group, rows
 
 __all__ = ["conv2d", "conv2d_input", "conv2d_weight"]
-FILE = "conv.cu"
+FILE, TILE = "conv.cu", 64
 WORKSPACE = 256 << 20                                # bytes of patches there may be at a time
 
 
 def conv2d(x, weight, bias, win, groups):
     """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW)"""
-    y, w = biased(x, bias, x.shape[0], weight.shape[0], win.OH, win.OW, True), by_group(plain(weight, x), groups)
-    for part in _parts(x.shape, win, x.itemsize):
-        gemm(_patches(x[part], win, groups), w.swapaxes(1, 2), rows(y[part], groups), bias is not None)
+    y = new_like(x, x.shape[0], weight.shape[0], win.OH, win.OW, last=True)
+    w = plain(weight, x).reshape(groups, -1, *weight.shape[1:])           # (G, O/G, C/G, KH, KW)
+    w, O, pixels = plain(w.transpose(0, 3, 4, 2, 1)), w.shape[1], y.size // weight.shape[0]    # (G, KH, KW, C/G, O/G)
+    launch(FILE, "implicit_gemm", y.dtype, y.size,
+           (dense(x, True), w, plain(bias, x), dense(y, True), win, x.shape[1], groups * O, groups, pixels),
+           (-(-pixels // TILE), -(-O // TILE), groups))
     return y
 
 

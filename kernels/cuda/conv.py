@@ -22,7 +22,7 @@ def _way(images, C, O, win, groups):
                      for which cuBLAS has no tensor cores
         direct       few channels, or groups of few: a tile would be padding for the most part; memory is the limit
         igemm        float32 and 16 bits otherwise: patches are gathered into products on tensor cores
-        columns      float64 otherwise: gathered into memory, then multiplied by cuBLAS
+        columns      float64 otherwise: plain products of patches; gradients unfold them into memory for cuBLAS
     """
     if not images.size:
         return reference

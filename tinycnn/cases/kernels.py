@@ -30,6 +30,7 @@ def window_cases() -> Iterator[tuple[int, int, int, Window]]:
     yield 1, 2, 1, window((3, 3), 3, 1, 2, 1)
     yield 3, 5, 1, window((4, 5), 1, 2, 0, 1)
     yield 2, 8, 2, window((4, 5), 2, 1, 1, 1)
+    yield 3, 66, 1, window((9, 8), (3, 2), 1, 1, 1)
 
 
 def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
