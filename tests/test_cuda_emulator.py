@@ -120,6 +120,36 @@ __global__ void unwritten(float *y, int n) {
   __syncthreads();
   y[0] = s[0][0] + t, y[1] = s[0][1] + t, y[2] = more[0], y[3] = more[1] + t;
 }
+template <class A, class B> struct Pair { A a; B b; };
+__global__ void written_oddly(float *y, int n) {  // all of it __shared__ memory; extern __shared__ float none[];
+  /* __shared__ float old[n]; */ const char *text = "s; __shared__ float x[1]; // no comment";
+  __shared__ Pair<float, Pair<int, float>> pairs[2], more[sizeof(Pair<float, float>)];   // not; of these
+  __shared__ unsigned
+      int ints[4],  // a line
+      one;
+  extern __shared__ alignas(16)   /* in two lines */
+      float dynamic[ ];
+  y[0] = pairs[1].a, y[1] = more[7].b.b, y[2] = (ints[3] == 0xffffffffu) + (one == 0xffffffffu), y[3] = dynamic[0];
+  y[n] = text[0];
+}
+__device__ float of_both() {
+  __shared__ float s;
+  float before = s;
+  s = 1;
+  return before;
+}
+__global__ void first(float *y, int n) { y[0] = of_both(); }
+__global__ void second(float *y, int n) { y[0] = of_both(); }
+__global__ void much(float *y, int n) {
+  __shared__ float s[30 << 8];
+  y[0] = s[0];
+  if (n)
+    { __shared__ float more[19 << 8]; y[0] = more[0]; }
+}
+__global__ void beyond(float *y, int n) {
+  extern __shared__ float s[];
+  y[0] = s[n];
+}
 """
 LINE = {m[1]: i for i, line in enumerate(MISTAKES.splitlines(), 1) if (m := re.match(r"__global__ void (\w+)", line))}
 
@@ -259,6 +289,48 @@ def test_shared_memory_is_nan_until_it_is_written(kernels):
     for _ in range(2):
         y, = run(kernels["unwritten"], np.zeros(4, np.float32), np.int32(0), grid=(2,), shared=64)
         assert np.isnan(y).tolist() == [True, False, True, False] and y[1] == y[3] == 2
+
+
+def test_shared_memory_is_found_however_it_is_declared(kernels):
+    """Comments and texts are none; lines stay: an access on the last one is named."""
+    y, = run(kernels["written_oddly"], np.zeros(5, np.float32), np.int32(4), block=(1,), shared=4)
+    assert np.isnan(y).tolist() == [True, True, False, True, False] and y[2] == 2 and y[4] == ord("s")
+    with pytest.raises(build.EmulatorError, match=rf"memory access: kernels.cu:{LINE['written_oddly'] + 9} writes"):
+        run(kernels["written_oddly"], np.zeros(5, np.float32), np.int32(8), block=(1,), shared=4)
+
+
+def test_shared_memory_of_a_function_is_each_kernels_own(kernels):
+    for name in ("first", "second", "first"):
+        assert np.isnan(run(kernels[name], np.zeros(1, np.float32), np.int32(0), grid=(2,), block=(1,))[0][0]), name
+
+
+@pytest.mark.parametrize("declaration", ["__shared__ float;", "__shared__ float s[2], ;", "extern __shared__ float s;",
+                                         "extern __shared__ float s[2];", "__shared__ float s[1] = {0};"])
+def test_shared_memory_that_cannot_be_read_is_refused(declaration):
+    with pytest.raises(build.EmulatorError, match=rf"cannot read {re.escape(repr(declaration))}: expected a type and"):
+        build.rewritten(f"__global__ void a() {{ // one\n  {declaration} }}")
+
+
+def test_shared_memory_in_a_header_is_refused(tmp_path):
+    (tmp_path / "a.cuh").write_text("__device__ void a() { __shared__ float s[4]; }")
+    with pytest.raises(build.EmulatorError, match=r"(?s)does not compile.*a.cuh:1:\d+: error: .*__shared__"):
+        compiled(tmp_path, '#include "a.cuh"\n__global__ void b(float *y) { a(); }')
+
+
+def test_shared_memory_has_limits(kernels):
+    """48 KiB of static arrays, 227 KiB in all; not a byte more than was asked for, but for 15 of alignment."""
+    zeros, line = np.zeros(1, np.float32), LINE["much"]
+    run(kernels["much"], zeros, np.int32(0), block=(1,), shared=197 << 10)
+    with pytest.raises(build.EmulatorError, match=rf"much.* line {line + 1}: 232464 bytes of shared memory, 201744 of "
+                       "them dynamic, a block has at most 232448"):
+        run(kernels["much"], zeros, np.int32(0), block=(1,), shared=(197 << 10) + 16)
+    with pytest.raises(build.EmulatorError, match=rf"much.* line {line + 4}: 50176 bytes of static shared memory, a "
+                       "block has at most 49152"):
+        run(kernels["much"], zeros, np.int32(1), block=(1,))
+    for shared in (1000, 100):
+        run(kernels["beyond"], zeros, np.int32(shared // 4 - 1), block=(1,), shared=shared)
+        with pytest.raises(build.EmulatorError, match=rf"illegal memory access: kernels.cu:{LINE['beyond'] + 2} reads"):
+            run(kernels["beyond"], zeros, np.int32(-(-shared // 16) * 4), block=(1,), shared=shared)
 
 
 @pytest.mark.parametrize("value, given", [(np.float32(1), "float32"), (np.int64(1), "int64"), (1.0, "float64"),

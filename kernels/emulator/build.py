@@ -1,8 +1,9 @@
 """CUDA C -> a shared library that runs on the CPU.
 
 The source is compiled as C++ behind cudaemu.h.  Two things are rewritten: __shared__ arrays announce themselves, so
-that each block finds them full of NaN, and `extern __shared__` becomes a pointer.  Compiled libraries are kept in a
-folder of the user's, under a hash of the source, the headers and the flags.
+that each block finds them full of NaN and their bytes are counted, and `extern __shared__` becomes a pointer.  What is
+not rewritten, as in a header, does not compile: there is no __shared__ in C++.  Compiled libraries are kept in a folder
+of the user's, under a hash of the source, the headers and the flags.
 """
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ DEBUG = os.environ.get("TINYCNN_EMULATOR_DEBUG") == "1"
 FLAGS = ("-std=c++17", *(("-O0", "-g3") if DEBUG else ("-O1", "-g1")), "-shared", "-fPIC", "-fvisibility=hidden", "-w",
          "-fno-strict-aliasing", "-ffp-contract=off", "-fcf-protection=none", "-U_FORTIFY_SOURCE")
 MOST_SHARED = 227 << 10                              # bytes of a block, on an H100
-_DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?([\w\s]+?)\s+(\w+)\s*\[\s*\]\s*;")
-_STATIC = re.compile(r"(?<!extern )(__shared__\s+(?:__align__\(\d+\)\s+)?[\w:<>]+\s+)([^;]*?)\s*;")
+_TEXT = r'"(?:\\.|[^"\\\n])*"'                       # comes first where it may hold what looks like the rest
+_COMMENT = re.compile(rf"{_TEXT}|//[^\n]*|/\*.*?\*/", re.S)
+_SHARED = re.compile(rf"{_TEXT}|(extern\s+)?__shared__\s+(?:(?:__align__|alignas)\s*\([^)]*\))?([^;]*);")
+_ENCLOSED = re.compile(r"\[[^\[\]]*\]|<[^<>]*>|\([^()]*\)")
 
 
 class EmulatorError(RuntimeError):
@@ -94,15 +97,40 @@ def _compile(path, source, names, target):
 
 
 def rewritten(source: str) -> str:
-    """The source with its shared memory announced; lines stay where they are."""
-    dynamic = _DYNAMIC.sub(lambda m: f"{m[1]}* {m[2]} = ({m[1]}*)emu::dyn();", source)
-    return _STATIC.sub(_announced, dynamic)
+    """The source without comments, with its shared memory announced; lines stay where they are.
+
+    Raises EmulatorError for a declaration of shared memory that cannot be read.
+    """
+    return _SHARED.sub(_announced, _COMMENT.sub(_uncommented, source))
+
+
+def _uncommented(match):
+    return match[0] if match[0][0] == '"' else " " + "\n" * match[0].count("\n")
 
 
 def _announced(match):
-    declarations = re.sub(r"\[[^\]]*\]", "[", match[2]).replace("[[", "[")
-    names = re.findall(r"(?:^|,)\s*(\w+)\s*(?=\[|,|$)", declarations)
-    return f"{match[1]}{match[2]}; " + " ".join(f"emu::reg_shared(&{n}, sizeof {n});" for n in names)
+    if match[0][0] == '"':
+        return match[0]
+    declaration, dynamic, declared = match[0], match[1], match[2].strip()
+    array = re.fullmatch(r"([\w\s:]*\w)\s+(\w+)\s*\[\s*\]", declared)
+    if dynamic and array:
+        kind = " ".join(array[1].split())
+        return f"{kind} *{array[2]} = ({kind} *)emu::dynamic_memory();" + "\n" * declaration.count("\n")
+    names = _declared(declared)
+    if dynamic or not all(names):
+        raise EmulatorError(f"cannot read {' '.join(declaration.split())!r}: expected a type and names, or extern, a "
+                            "type and name[]")
+    announcements = " ".join(f"emu::announce(&{name}, sizeof {name});" for name in names)
+    return f"{declaration.replace('__shared__', 'static', 1)} {announcements}"
+
+
+def _declared(text):
+    """The names in a declaration: of "Pair<int, float> a[N][4], b" a and b; None where there is no name."""
+    while (shorter := _ENCLOSED.sub(" ", text)) != text:
+        text = shorter
+    first, *others = map(str.strip, text.split(","))
+    found = (re.fullmatch(r"[\w:\s]*\w\s[\s*]*(\w+)", first), *(re.fullmatch(r"(\w+)", other) for other in others))
+    return [match and match[1] for match in found]
 
 
 def line_of(library: str, address: str) -> str:

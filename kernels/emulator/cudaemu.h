@@ -22,7 +22,6 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-#define __shared__ static
 #define __align__(n) __attribute__((aligned(n)))
 
 struct uint3 { unsigned x, y, z; };
@@ -74,18 +73,32 @@ static void *body_arg;
 static char err[512];
 static bool failed;
 static long blocks_run;                                          // of all launches, the one that runs included
-static char *dynbuf; static size_t dynsize;
-static inline char *dyn() { return dynbuf; }
-static int block_red, block_res;
-// every static __shared__ array registers itself when first reached, so each block starts with it full of NaN
-struct Sh { void *p; size_t n; void *kern; };
-static Sh shared_[256]; static int nshared; static void *kern_;
-static inline void reg_shared(void *p, size_t n) {
-  for (int i = 0; i < nshared; i++) if (shared_[i].p == p) return;
-  if (nshared < 256) { shared_[nshared++] = {p, n, kern_}; memset(p, 0xFF, n); }
+// Dynamic shared memory ends where no memory is, so that what lies beyond it is not found.
+constexpr size_t MOST_STATIC = 48 << 10, MOST_SHARED = 227 << 10, REGION = 256 << 10, GUARD = 64 << 10;
+static char *dynamic_; static size_t dynamic_bytes;
+static inline char *dynamic_memory() { return dynamic_; }
+static void make_dynamic(size_t bytes) {
+  static char *region = nullptr;
+  if (!region) {
+    region = (char *)mmap(0, REGION + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    mprotect(region + REGION, GUARD, PROT_NONE);
+  }
+  dynamic_ = region + REGION - (bytes + 15) / 16 * 16; dynamic_bytes = bytes;
 }
+static int block_red, block_res;
 template <class... A> static void fail(const char *f, A... a) {
   if (!failed) { snprintf(err, sizeof err, f, a...); failed = true; }
+}
+// every static __shared__ array announces itself when first reached, so each block starts with it full of NaN
+struct Sh { void *p; size_t n; void *kern; };
+static std::vector<Sh> shared_; static void *kern_;
+static inline void announce(void *p, size_t n, int line = __builtin_LINE()) {
+  size_t all = 0; bool known = false;
+  for (const Sh &s : shared_) if (s.kern == kern_) all += s.n, known |= s.p == p;
+  if (!known) { shared_.push_back({p, n, kern_}); memset(p, 0xFF, n); all += n; }
+  if (all > MOST_STATIC) fail("line %d: %zu bytes of static shared memory, a block has at most %zu", line, all, MOST_STATIC);
+  else if (all + dynamic_bytes > MOST_SHARED)
+    fail("line %d: %zu bytes of shared memory, %zu of them dynamic, a block has at most %zu", line, all + dynamic_bytes, dynamic_bytes, MOST_SHARED);
 }
 static void to_sched() { emu_switch(&thr[cur].sp, sched_sp); }
 [[noreturn]] static void die() { for (;;) { thr[cur].st = DONE; to_sched(); } }  // abandon this fiber
@@ -242,7 +255,7 @@ template <class... A> static const char *launch(void (*f)(A...), const Cfg *c, v
   greedy = c->mode & 4; const int mode = c->mode & 3;
   n = nn; failed = false; block_red = 0;
   for (int i = 0; i < n; i++) { thr[i].tid = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)}; order[i] = i; }
-  if (c->smem > dynsize) { free(dynbuf); dynbuf = (char *)aligned_alloc(1024, (c->smem + 1023) / 1024 * 1024); dynsize = c->smem; }
+  make_dynamic(c->smem);
   unsigned s = c->seed * 2654435761u + 12345;
   auto rnd = [&](unsigned m) { s = s * 1664525u + 1013904223u; return (unsigned)(((uint64_t)s * m) >> 32); };
   long nb = (long)gridDim.x * gridDim.y * gridDim.z;
@@ -256,8 +269,8 @@ template <class... A> static const char *launch(void (*f)(A...), const Cfg *c, v
     if (mode == 2 && greedy) { int W = (n + 31) / 32, o[32]; for (int w = 0; w < W; w++) o[w] = w; for (int w = W - 1; w > 0; w--) std::swap(o[w], o[rnd(w + 1)]);
       if (n % 32 == 0) for (int w = 0; w < W; w++) for (int l = 0; l < 32; l++) order[w * 32 + l] = o[w] * 32 + l; }
     else if (mode == 2) for (int i = n - 1; i > 0; i--) std::swap(order[i], order[rnd(i + 1)]);
-    for (int i = 0; i < nshared; i++) if (shared_[i].kern == kern_) memset(shared_[i].p, 0xFF, shared_[i].n);
-    if (c->smem) memset(dynbuf, 0xFF, c->smem);  // NaN poison: reads of unwritten shared memory show
+    for (const Sh &s : shared_) if (s.kern == kern_) memset(s.p, 0xFF, s.n);
+    if (c->smem) memset(dynamic_, 0xFF, c->smem);  // NaN poison: reads of unwritten shared memory show
     blocks_run++;
     ok = run_block();
   }
