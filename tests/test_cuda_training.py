@@ -131,6 +131,7 @@ def test_a_loader_that_copies_ahead_is_where_its_batches_are(workers):
 
 # ---------------------------------------------------------------------------------------- the command line
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path, capsys):
     run = str(tmp_path / "run")
     assert main(["train", "--device", DEVICE, "--dtype", "float64", "--batch-size", "720", "--epochs", "1", "--json",

@@ -19,4 +19,10 @@ def modules():
 @pytest.mark.parametrize("name", sorted(set(modules())))
 def test_doctests(name):
     as_a_user = {"__name__": "__main__"}              # an example's @op must not join the engine's own
-    assert doctest.testmod(importlib.import_module(name), extraglobs=as_a_user).failed == 0
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        if not any(library in str(error) for library in ("cupy", "nccl", "mpi")):
+            raise
+        pytest.skip(f"needs a library of a GPU or a cluster: {error}")
+    assert doctest.testmod(module, extraglobs=as_a_user).failed == 0

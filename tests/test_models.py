@@ -393,7 +393,8 @@ def first_deviations(name):
     return {path: deviation(model[path]) for of, path, _ in FIRST_WEIGHTS if of == name}
 
 
-@pytest.mark.parametrize("name, path, std", FIRST_WEIGHTS)
+@pytest.mark.parametrize("name, path, std", [
+    pytest.param(*row, marks=pytest.mark.slow if row[0] == "vgg11" else ()) for row in FIRST_WEIGHTS])
 def test_first_weights_have_the_papers_deviation(name, path, std):
     assert first_deviations(name)[path] == pytest.approx(std, rel=0.06)
 
