@@ -113,3 +113,16 @@ def test_a_number_in_a_tensor_on_the_host_combines_with_tensors_of_the_gpu(funct
         results.append((y.detach().cpu().numpy(), x.grad.cpu().numpy()))
     for a, b in zip(*results):
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x + x, lambda x: x * 2, lambda x: x - x[:, :, :1, :1], lambda x: x / x[:1, :, :1, :1], lambda x: -x,
+    lambda x: tc.where(x > 0, x, 0.0), lambda x: tc.cat([x, x], 1), tc.sigmoid, tc.tanh, tc.exp,
+    tc.nn.functional.leaky_relu, tc.nn.functional.hardswish, tc.nn.functional.silu, tc.nn.functional.gelu,
+    tc.nn.functional.elu, tc.nn.functional.relu6])
+def test_elementwise_functions_keep_images_channels_last_as_cupy_by_itself_does_not(function):
+    values = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32).transpose(0, 3, 1, 2)
+    x = tc.Tensor(device.install().asarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2), requires_grad=True)
+    y, there = function(x), function(tc.Tensor(values))
+    assert y.data.transpose(0, 2, 3, 1).flags.c_contiguous and not y.data.flags.c_contiguous
+    np.testing.assert_allclose(y.detach().cpu().numpy(), there.numpy(), rtol=2e-6, atol=1e-7)

@@ -14,7 +14,7 @@ static type checkers cannot follow.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -154,6 +154,31 @@ def beside(array: Any, operand: Any) -> Any:
     CuPy takes no other values of the host; any other operand as it is.
     """
     return operand[()] if is_readable(operand) and not operand.ndim and not is_readable(array) else operand
+
+
+def memory_order(*arrays: Any) -> tuple[int, ...] | None:
+    """(0, 2, 3, 1): the dimensions (N, C, H, W) in the order of memory, if an array of a GPU lies channels-last."""
+    for a in arrays:
+        if not is_readable(a) and _load("cuda.arrays").channels_last(a):
+            return (0, *range(2, a.ndim), 1)
+    return None
+
+
+def as_they_lie(compute: Callable, *values: Any) -> Any:
+    """compute(*values), elementwise: where an array lies channels-last, so does the result.
+
+    NumPy does that by itself.  CuPy's results are in C order, for which threads would jump about in memory, and which
+    the next layer would have to copy.
+    """
+    for v in values:
+        if is_readable(v):                           # on the CPU
+            return compute(*values)
+    order = memory_order(*(v for v in values if hasattr(v, "strides")))
+    if order is None or max(getattr(v, "ndim", 0) for v in values) > len(order):
+        return compute(*values)
+    laid = [v.reshape((1,) * (len(order) - v.ndim) + v.shape).transpose(order) if getattr(v, "ndim", 0) else v
+            for v in values]
+    return compute(*laid).transpose([order.index(i) for i in range(len(order))])
 
 
 def runtime(device: str) -> ModuleType:

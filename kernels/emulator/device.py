@@ -31,6 +31,8 @@ from .memory import (
 NAME = "cupy_on_cpu"
 # functions that change an array and return nothing, and such whose result's shape depends on values: a GPU waits
 _IN_PLACE = {"fill", "put", "at", "copyto", "place", "putmask", "put_along_axis"}
+# functions whose result lies as their argument does; what others return is in C order, NumPy's ufuncs' is not
+_KEEPING = {"astype", "copy", "empty_like", "zeros_like", "ones_like", "full_like", "roll"}
 _READING = {"nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress", "array_equal", "allclose"}
 
 
@@ -218,7 +220,8 @@ def _result(compute, inputs, name):
         if isinstance(part, (np.ndarray, np.generic)):
             view = _shares(part, inputs)
             made |= not view
-            part = ndarray(part if view else guarded(np.asarray(part)), view)
+            new = np.asarray(part, order="K" if view or name in _KEEPING else "C")
+            part = ndarray(part if view else guarded(new), view)
         arrays.append(part)
     if made:
         _launched(name)

@@ -7,9 +7,10 @@ input need not be kept.  Piecewise functions take, at a kink, the derivative tor
 from __future__ import annotations
 
 from math import pi, sqrt
+from operator import mul as _mul
 
 from ..autograd import Tensor, op
-from ..backend import array_module, kernels
+from ..backend import array_module, as_they_lie, kernels
 from ..methods import function
 from .arguments import as_tensor, check_dtypes
 from .basic import add, div, mul, reshape
@@ -20,7 +21,7 @@ from .math import abs, erf, exp, sigmoid, tanh
 def scaled_outside(x, mask, factor):
     """x where mask, factor * x elsewhere (0 there for factor 0, even if x is infinite or nan)."""
     xp, a = array_module(x.data), x.data
-    y = a * a.dtype.type(factor) if factor else xp.zeros_like(a)          # in a's memory order; where() would lose it
+    y = as_they_lie(_mul, a, a.dtype.type(factor)) if factor else xp.zeros_like(a)        # in a's memory order
     xp.copyto(y, a, where=mask.data)
     return y, (lambda g: scaled_outside(g, mask, factor),)
 
@@ -28,7 +29,7 @@ def scaled_outside(x, mask, factor):
 def _between(x, low, high):
     """The array x, not below low and not above high.  CuPy's clip makes float32 of bfloat16."""
     xp, scalar = array_module(x), x.dtype.type
-    return xp.minimum(xp.maximum(x, scalar(low)), scalar(high))
+    return as_they_lie(lambda x: xp.minimum(xp.maximum(x, scalar(low)), scalar(high)), x)
 
 
 def _kept(x, mask):
@@ -57,8 +58,8 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
     Maas et al. (2013), Rectifier nonlinearities improve neural network acoustic models.
     """
     check_dtypes("leaky_relu", input)
-    positive = Tensor(input.data > 0)
-    y = array_module(input.data).where(positive.data, input.data, input.data * negative_slope)
+    xp, positive = array_module(input.data), Tensor(input.data > 0)
+    y = as_they_lie(lambda x: xp.where(x > 0, x, x * negative_slope), input.data)
     return y, (lambda g: scaled_outside(g, positive, negative_slope),)
 
 
@@ -151,7 +152,7 @@ def exponential_unit(x, alpha, scale, rate):
     """scale * x where positive, scale * alpha * (exp(rate * x) - 1) elsewhere: elu, selu and celu in one."""
     xp, a = array_module(x.data), x.data
     positive = a > 0
-    y = xp.where(positive, a * scale, xp.expm1(xp.minimum(a, 0) * rate) * (alpha * scale))
+    y = as_they_lie(lambda a: xp.where(a > 0, a * scale, xp.expm1(xp.minimum(a, 0) * rate) * (alpha * scale)), a)
 
     def vjp(g, y):                                   # where not positive, y' = rate * (y + alpha * scale)
         return add(mul(_kept(g, positive), scale), mul(_kept(g, ~positive), mul(add(y, alpha * scale), rate)))
@@ -218,7 +219,7 @@ def gelu(input, approximate="none"):
         def slope(x):
             t = tanh(mul(x, add(mul(mul(x, x), c * d), c)))
             return (1.0 + t + x * (1.0 - t * t) * (c + 3 * c * d * x * x)) * 0.5
-    y = input.data * cdf(input.detach()).data
+    y = as_they_lie(_mul, input.data, cdf(input.detach()).data)
     return y, (lambda g: g * slope(input),)
 
 
@@ -233,7 +234,7 @@ def silu(input, inplace=False):
     def vjp(g):
         s = sigmoid(input)
         return g * (s * (1.0 + input * (1.0 - s)))
-    return input.data * sigmoid(input.detach()).data, (vjp,)
+    return as_they_lie(_mul, input.data, sigmoid(input.detach()).data), (vjp,)
 
 
 @op
@@ -275,7 +276,7 @@ def hardswish(input, inplace=False):
 
     def vjp(g):
         return add(mul(_kept(g, inside), add(div(input, 3.0), 0.5)), _kept(g, above))
-    return x * _between(x + 3, 0, 6) / 6, (vjp,)
+    return as_they_lie(lambda x: x * _between(x + 3, 0, 6) / 6, x), (vjp,)
 
 
 @function

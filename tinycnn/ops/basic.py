@@ -1,10 +1,12 @@
 """Arithmetic, broadcasting, shapes and the matrix product: what the vjps of all other ops are written with."""
 from __future__ import annotations
 
+from operator import add as _add, mul as _mul, neg as _neg, sub as _sub, truediv as _div
+
 import numpy as np
 
 from ..autograd import Tensor, op
-from ..backend import array_module, beside, kernels
+from ..backend import array_module, as_they_lie, beside, kernels
 from ..dtypes import is_floating, sixteen_bits
 from ..methods import FUNCTIONS, function
 
@@ -120,7 +122,7 @@ def add(input, other, alpha=1):
     """input + alpha * other, elementwise with broadcasting.  As torch.add."""
     x, y = operands("add", input, other)
     a, b = shape_of(input), shape_of(other)
-    return x + (y if alpha == 1 else y * alpha), (
+    return as_they_lie(_add, x, y if alpha == 1 else y * alpha), (
         lambda g: sum_to(g, a),
         lambda g: sum_to(scale(g, alpha), b))
 
@@ -130,7 +132,7 @@ def sub(input, other, alpha=1):
     """input - alpha * other, elementwise with broadcasting.  As torch.sub."""
     x, y = operands("sub", input, other)
     a, b = shape_of(input), shape_of(other)
-    return x - (y if alpha == 1 else y * alpha), (
+    return as_they_lie(_sub, x, y if alpha == 1 else y * alpha), (
         lambda g: sum_to(g, a),
         lambda g: sum_to(scale(g, -alpha), b))
 
@@ -140,7 +142,7 @@ def mul(input, other):
     """input * other, elementwise with broadcasting.  As torch.mul."""
     x, y = operands("mul", input, other)
     a, b = shape_of(input), shape_of(other)
-    return x * y, (
+    return as_they_lie(_mul, x, y), (
         lambda g: sum_to(mul(g, other), a),
         lambda g: sum_to(mul(g, input), b))
 
@@ -150,7 +152,7 @@ def quotient(input, other):
     """input / other, elementwise with broadcasting; integers give float32."""
     x, y = operands("div", input, other)
     a, b = shape_of(input), shape_of(other)
-    ratio = x / y
+    ratio = as_they_lie(_div, x, y)
     if not any(hasattr(v, "dtype") and is_floating(v.dtype) for v in (x, y)):
         ratio = ratio.astype(_DEFAULT_FLOAT)
     return ratio, (
@@ -174,7 +176,7 @@ def div(input, other, rounding_mode=None):
 @op
 def neg(input):
     """-input.  As torch.neg."""
-    return -input.data, (lambda g: neg(g),)
+    return as_they_lie(_neg, input.data), (lambda g: neg(g),)
 
 
 @op

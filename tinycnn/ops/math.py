@@ -11,7 +11,7 @@ from math import pi, sqrt as _sqrt
 import numpy as np
 
 from ..autograd import Tensor, as_array, op
-from ..backend import array_module, beside, kernels
+from ..backend import array_module, as_they_lie, beside, kernels
 from ..dtypes import is_floating
 from ..methods import FUNCTIONS, function
 from .arguments import all_tensors
@@ -21,6 +21,11 @@ from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to, with_flo
 def floating(x):
     """The array of a tensor, integers as float32."""
     return x.data if is_floating(x.data.dtype) else x.data.astype(np.float32)
+
+
+def _each(name, x):
+    """The array library's function of that name, of each element."""
+    return as_they_lie(getattr(array_module(x), name), x)
 
 
 def zero(g):
@@ -33,43 +38,43 @@ def zero(g):
 @op
 def exp(input):
     """e to the input.  As torch.exp."""
-    return array_module(input.data).exp(floating(input)), (lambda g, y: mul(g, y),)
+    return _each("exp", floating(input)), (lambda g, y: mul(g, y),)
 
 
 @op
 def expm1(input):
     """exp(input) - 1, exact near 0.  As torch.expm1."""
-    return array_module(input.data).expm1(floating(input)), (lambda g, y: mul(g, add(y, 1)),)
+    return _each("expm1", floating(input)), (lambda g, y: mul(g, add(y, 1)),)
 
 
 @op
 def log(input):
     """The natural logarithm; nan below 0.  As torch.log."""
-    return array_module(input.data).log(floating(input)), (lambda g: div(g, input),)
+    return _each("log", floating(input)), (lambda g: div(g, input),)
 
 
 @op
 def log2(input):
     """The logarithm to base 2.  As torch.log2."""
-    return array_module(input.data).log2(floating(input)), (lambda g: div(g, mul(input, _log(2))),)
+    return _each("log2", floating(input)), (lambda g: div(g, mul(input, _log(2))),)
 
 
 @op
 def log10(input):
     """The logarithm to base 10.  As torch.log10."""
-    return array_module(input.data).log10(floating(input)), (lambda g: div(g, mul(input, _log(10))),)
+    return _each("log10", floating(input)), (lambda g: div(g, mul(input, _log(10))),)
 
 
 @op
 def log1p(input):
     """log(1 + input), exact near 0.  As torch.log1p."""
-    return array_module(input.data).log1p(floating(input)), (lambda g: div(g, add(input, 1)),)
+    return _each("log1p", floating(input)), (lambda g: div(g, add(input, 1)),)
 
 
 @op
 def sqrt(input):
     """The square root; nan below 0.  As torch.sqrt."""
-    return array_module(input.data).sqrt(floating(input)), (lambda g, y: div(g, mul(y, 2)),)
+    return _each("sqrt", floating(input)), (lambda g, y: div(g, mul(y, 2)),)
 
 
 @op
@@ -125,33 +130,35 @@ def _pow_exponent(g, z, x, e):
 @op
 def sin(input):
     """The sine of radians.  As torch.sin."""
-    return array_module(input.data).sin(floating(input)), (lambda g: mul(g, cos(input)),)
+    return _each("sin", floating(input)), (lambda g: mul(g, cos(input)),)
 
 
 @op
 def cos(input):
     """The cosine of radians.  As torch.cos."""
-    return array_module(input.data).cos(floating(input)), (lambda g: neg(mul(g, sin(input))),)
+    return _each("cos", floating(input)), (lambda g: neg(mul(g, sin(input))),)
 
 
 @op
 def tan(input):
     """The tangent of radians.  As torch.tan."""
-    return array_module(input.data).tan(floating(input)), (lambda g, y: mul(g, add(mul(y, y), 1)),)
+    return _each("tan", floating(input)), (lambda g, y: mul(g, add(mul(y, y), 1)),)
 
 
 @op
 def tanh(input):
     """The hyperbolic tangent.  As torch.tanh."""
-    return array_module(input.data).tanh(floating(input)), (lambda g, y: mul(g, sub(1, mul(y, y))),)
+    return _each("tanh", floating(input)), (lambda g, y: mul(g, sub(1, mul(y, y))),)
 
 
 @op
 def sigmoid(input):
     """1 / (1 + exp(-input)); never overflows.  As torch.sigmoid."""
-    xp, x = array_module(input.data), floating(input)
-    e = xp.exp(-xp.abs(x))                           # in (0, 1]
-    return xp.where(x >= 0, x.dtype.type(1), e) / (1 + e), (lambda g, y: mul(g, mul(y, sub(1, y))),)
+    def compute(x):
+        e = xp.exp(-xp.abs(x))                       # in (0, 1]
+        return xp.where(x >= 0, x.dtype.type(1), e) / (1 + e)
+    xp = array_module(input.data)
+    return as_they_lie(compute, floating(input)), (lambda g, y: mul(g, mul(y, sub(1, y))),)
 
 
 @op
@@ -166,7 +173,7 @@ def erf(input):
 @op
 def abs(input):
     """The absolute value.  As torch.abs."""
-    return array_module(input.data).abs(input.data), (lambda g: mul(g, sign(input)),)
+    return _each("abs", input.data), (lambda g: mul(g, sign(input)),)
 
 
 @op
@@ -179,19 +186,19 @@ def sign(input):
 @op
 def floor(input):
     """The largest integer that is not larger.  As torch.floor."""
-    return array_module(input.data).floor(input.data), (zero,)
+    return _each("floor", input.data), (zero,)
 
 
 @op
 def ceil(input):
     """The smallest integer that is not smaller.  As torch.ceil."""
-    return array_module(input.data).ceil(input.data), (zero,)
+    return _each("ceil", input.data), (zero,)
 
 
 @op
 def trunc(input):
     """The integer towards zero.  As torch.trunc."""
-    return array_module(input.data).trunc(input.data), (zero,)
+    return _each("trunc", input.data), (zero,)
 
 
 @op
@@ -305,7 +312,7 @@ def select_by(input, other, condition):
     """input where the boolean tensor `condition` holds, other elsewhere."""
     x, y = operands("where", input, other)
     a, b = shape_of(input), shape_of(other)
-    return array_module(condition.data).where(condition.data, x, y), (
+    return as_they_lie(array_module(condition.data).where, condition.data, x, y), (
         lambda g: sum_to(select_by(g, 0.0, condition), a),
         lambda g: sum_to(select_by(0.0, g, condition), b))
 

@@ -6,7 +6,7 @@ from math import prod as _product
 import numpy as np
 
 from ..autograd import Tensor, op
-from ..backend import array_module
+from ..backend import array_module, memory_order
 from ..methods import FUNCTIONS, function
 from .arguments import axes_of, one_axis, sizes_of
 from .basic import broadcast_to, permute, reshape, result_dtype, to_dtype
@@ -144,8 +144,17 @@ def clone(input):
 def _join(tensors, axis):
     arrays = [t.data for t in tensors]
     starts = np.cumsum([0] + [a.shape[axis] for a in arrays])
-    return array_module(arrays[0]).concatenate(arrays, axis), tuple(
+    return _joined(arrays, axis), tuple(
         _part_vjp(axis, int(start), a.shape[axis]) for start, a in zip(starts, arrays))
+
+
+def _joined(arrays, axis):
+    """The arrays one after the other; channels-last in memory, as they are."""
+    xp, order = array_module(arrays[0]), memory_order(*arrays)
+    if order is None:
+        return xp.concatenate(arrays, axis)
+    joined = xp.concatenate([a.transpose(order) for a in arrays], order.index(axis))
+    return joined.transpose([order.index(i) for i in range(len(order))])
 
 
 def _part_vjp(axis, start, length):
