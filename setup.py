@@ -10,8 +10,8 @@ from setuptools import find_packages, setup
 KERNELS = ["tinycnn.kernels", *("tinycnn.kernels." + name for name in find_packages("kernels"))]
 
 EXTRAS = {
-    "cuda12": ["cupy-cuda12x[ctk]", "ml_dtypes>=0.4"],
-    "cuda13": ["cupy-cuda13x[ctk]", "ml_dtypes>=0.4"],
+    "cuda12": ["cupy-cuda12x[ctk]>=14", "ml_dtypes>=0.4"],
+    "cuda13": ["cupy-cuda13x[ctk]>=14", "ml_dtypes>=0.4"],
     "cuda-compile": ["nvidia-cuda-nvrtc==13.5.*", "nvidia-cuda-nvdisasm==13.5.*"],
     "half": ["ml_dtypes>=0.4"],
     "plot": ["matplotlib", "tqdm"],

@@ -33,6 +33,7 @@ from .ops.creation import (
     arange, as_tensor, empty, empty_like, eye, from_numpy, full, full_like, linspace, ones, ones_like, rand,
     rand_like, randint, randn, randn_like, randperm, tensor, zeros, zeros_like,
 )
+from .ops.division import floor_divide, remainder
 from .ops.dropout import alpha_dropout, dropout, feature_alpha_dropout, rrelu
 from .ops.image import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .ops.index import (
@@ -46,8 +47,8 @@ from .ops.margin import (
     poisson_nll_loss, triplet_margin_loss,
 )
 from .ops.math import (
-    abs, ceil, clamp, clip, cos, erf, exp, expm1, floor, floor_divide, lerp, log, log10, log1p, log2, maximum, minimum,
-    nan_to_num, pow, reciprocal, remainder, round, rsqrt, sigmoid, sign, sin, sqrt, square, tan, tanh, trunc, where,
+    abs, ceil, clamp, clip, cos, erf, exp, expm1, floor, lerp, log, log10, log1p, log2, maximum, minimum,
+    nan_to_num, pow, reciprocal, round, rsqrt, sigmoid, sign, sin, sqrt, square, tan, tanh, trunc, where,
 )
 from .ops.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .ops.order import argmax, argmin, argsort, max, min, sort, topk

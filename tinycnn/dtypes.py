@@ -32,6 +32,11 @@ def bfloat16() -> Any:
                            "'tinycnn[half]', or use float16 with a GradScaler") from None
 
 
+def finfo(dtype: Any) -> Any:
+    """The limits of a floating-point dtype: eps, tiny, max, ..."""
+    return (import_module("ml_dtypes") if dtype.name == "bfloat16" else np).finfo(dtype)
+
+
 def floating(dtype: Any) -> np.dtype:
     """A dtype, or its name, as a NumPy dtype.  Raises TypeError unless it is floating point."""
     found = np.dtype(bfloat16() if dtype == "bfloat16" else dtype)

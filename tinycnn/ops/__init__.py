@@ -5,6 +5,7 @@ from . import (
     compare,
     conv,
     creation,
+    division,
     dropout,
     image,
     index,

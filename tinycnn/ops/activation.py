@@ -152,7 +152,8 @@ def exponential_unit(x, alpha, scale, rate):
     """scale * x where positive, scale * alpha * (exp(rate * x) - 1) elsewhere: elu, selu and celu in one."""
     xp, a = array_module(x.data), x.data
     positive = a > 0
-    y = as_they_lie(lambda a: xp.where(a > 0, a * scale, xp.expm1(xp.minimum(a, 0) * rate) * (alpha * scale)), a)
+    s, r, bound = (a.dtype.type(v) for v in (scale, rate, alpha * scale))
+    y = as_they_lie(lambda a: xp.where(a > 0, a * s, xp.expm1(xp.minimum(a, a.dtype.type(0)) * r) * bound), a)
 
     def vjp(g, y):                                   # where not positive, y' = rate * (y + alpha * scale)
         return add(mul(_kept(g, positive), scale), mul(_kept(g, ~positive), mul(add(y, alpha * scale), rate)))
@@ -245,8 +246,9 @@ def softplus(input, beta=1.0, threshold=20.0):
     """
     check_dtypes("softplus", input)
     xp, x = array_module(input.data), input.data
-    linear = x * beta > threshold
-    y = xp.where(linear, x, xp.logaddexp(x * beta, x.dtype.type(0)) / beta)
+    b = x.dtype.type(beta)
+    linear = x * b > threshold
+    y = xp.where(linear, x, xp.logaddexp(x * b, x.dtype.type(0)) / b)
     return y, (lambda g: add(_kept(g, linear), mul(_kept(g, ~linear), sigmoid(mul(input, beta)))),)
 
 

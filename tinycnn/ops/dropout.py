@@ -8,6 +8,7 @@ from math import sqrt
 
 from ..autograd import Tensor, op
 from ..backend import Varying, array_module, kernels
+from ..dtypes import finfo
 from ..methods import function
 from ..random import draw, next_seed
 from .activation import leaky_relu, scaled_outside
@@ -161,7 +162,7 @@ def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
     if tau <= 0 or eps != 1e-10:
         raise ValueError(f"gumbel_softmax: tau must be positive, got {tau}, and eps left alone, got {eps}")
     xp = array_module(logits.data)
-    tiny = xp.finfo(logits.dtype).tiny
+    tiny = logits.dtype.type(finfo(logits.dtype).tiny)
     noise = -xp.log(-xp.log(xp.maximum(_uniform(logits, 0.0, 1.0), tiny)))
     soft = softmax(div(add(logits, Tensor(noise)), tau), dim)
     if not hard:

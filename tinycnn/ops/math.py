@@ -204,7 +204,8 @@ def trunc(input):
 @op
 def round(input, decimals=0):
     """The nearest number with so many decimals, halves to even.  As torch.round."""
-    return array_module(input.data).round(input.data, decimals), (zero,)
+    x = input.data
+    return array_module(x).round(x, decimals).astype(x.dtype, copy=False), (zero,)
 
 
 @op
@@ -222,7 +223,8 @@ def minimum(input, other):
 
 
 def array_of(x, y):
-    return x if hasattr(x, "dtype") else y
+    """The one of the two that is an array, not a number or a NumPy scalar."""
+    return y if isinstance(x, (int, float, np.generic)) else x
 
 
 def _shared(input, other, wins):
@@ -265,38 +267,15 @@ def clamp(input, min=None, max=None):
 
 def _bound(b, x):
     b = b.data if isinstance(b, Tensor) else b
-    return b if b is None or isinstance(b, (int, float)) or b.ndim else beside(x, b.astype(x.dtype))
+    if b is None or isinstance(b, (int, float)):
+        return b if b is None else with_float(b, x)
+    return b if b.ndim else beside(x, b.astype(x.dtype))
 
 
 @function
 def clip(input, min=None, max=None):
     """Another name of clamp.  As torch.clip."""
     return clamp(input, min, max)
-
-
-@op
-def remainder(input, other):
-    """input - other * floor(input / other): the sign is other's.  As torch.remainder."""
-    x, y = operands("remainder", input, other)
-    return x % y, (
-        lambda g: sum_to(g, input.shape),
-        lambda g: sum_to(neg(mul(g, Tensor(x // y))), other.shape))
-
-
-@op
-def floor_divide(input, other):
-    """floor(input / other); its gradient is zero.  As torch.floor_divide."""
-    x, y = operands("floor_divide", input, other)
-    return x // y, (lambda g: zero(sum_to(g, shape_of(input))), lambda g: zero(sum_to(g, shape_of(other))))
-
-
-@op
-def _truncated(input, other):
-    """input / other towards zero; its gradient is zero."""
-    x, y = operands("div", input, other)
-    whole = array_module(array_of(x, y)).trunc(x / y)
-    dtype = array_of(x, y).dtype
-    return whole.astype(dtype), (lambda g: zero(sum_to(g, shape_of(input))), lambda g: zero(sum_to(g, shape_of(other))))
 
 
 @function

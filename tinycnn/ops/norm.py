@@ -8,8 +8,8 @@ from math import prod
 import numpy as np
 
 from ..autograd import Tensor, is_grad_enabled, is_replaying, op, through
-from ..backend import Window, array_module, kernels
-from ..dtypes import sixteen_bits
+from ..backend import Window, kernels
+from ..dtypes import finfo, sixteen_bits
 from ..methods import function
 from .activation import relu_gradient
 from .arguments import as_tensor, check_dtypes
@@ -291,7 +291,7 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     input, weight = as_tensor(input), as_tensor(weight)
     shape, D = _normalized("rms_norm", input, normalized_shape, weight=weight)
     kept = (*input.shape[:input.ndim - len(shape)], *(1,) * len(shape))   # one mean per row
-    eps = float(array_module(input.data).finfo(input.dtype).eps) if eps is None else eps
+    eps = float(finfo(input.dtype).eps) if eps is None else eps
     y = mul(input, rsqrt(add(div(sum_to(mul(input, input), kept), D), eps)))
     return y if weight is None else mul(y, weight)
 
