@@ -248,7 +248,7 @@ def test_launches_hand_over_null_pointers_and_ask_for_shared_memory(gpu):
     assert gpu.asked == [60 << 10, 64 << 10]
     (grid, block, (number, null), shared), *_ = kernel.calls
     assert (grid, block, number, shared) == ((2,), (256,), 1, 0)
-    assert type(null) is np.uintp and null == 0
+    assert null is None                              # which CuPy 14 makes a null pointer
 
 
 def test_a_refused_launch_says_whose_it_was(gpu):

@@ -73,6 +73,7 @@ def test_the_sources_are_found_and_read():
     (lambda xp, x: xp.maximum.reduce(x), NotImplementedError), (lambda xp, x: x * np.ones(3, np.float32), TypeError),
     (lambda xp, x: x + np.array(1.0), TypeError), (lambda xp, x: xp.multiply.at(x, 0, x[0]), NotImplementedError),
     (lambda xp, x: xp.add.at(x.astype(ml_dtypes.bfloat16), 0, 1.0), TypeError),
+    (lambda xp, x: x.astype(ml_dtypes.bfloat16).argsort(), TypeError),
     (lambda xp, x: x.astype(ml_dtypes.bfloat16).clip(0, 1), TypeError)])
 def test_the_stand_in_refuses_what_cupy_refuses(wrong, error):
     xp = device.install()
@@ -126,3 +127,16 @@ def test_elementwise_functions_keep_images_channels_last_as_cupy_by_itself_does_
     y, there = function(x), function(tc.Tensor(values))
     assert y.data.transpose(0, 2, 3, 1).flags.c_contiguous and not y.data.flags.c_contiguous
     np.testing.assert_allclose(y.detach().cpu().numpy(), there.numpy(), rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("function", [
+    tc.nn.functional.elu, tc.nn.functional.softplus, tc.nn.functional.relu6, tc.nn.functional.hardswish, tc.round,
+    lambda x: tc.clamp(x, -1, 1), lambda x: x % 0.5, lambda x: 2.0 // x, lambda x: tc.sort(x)[0],
+    lambda x: tc.index_select(x, 0, np.array([1, 1, 0])), lambda x: tc.nn.functional.rms_norm(x, (3,))])
+def test_bfloat16_stays_bfloat16(function):
+    values = np.array([[-2, -0.5, 0.75], [3, 1, -1.5]]).astype(ml_dtypes.bfloat16)
+    for where in ("cpu", "cuda-emu"):
+        x = tc.Tensor(values).to(where).requires_grad_()
+        y = function(x)
+        y.sum().backward()
+        assert y.dtype == x.grad.dtype == values.dtype

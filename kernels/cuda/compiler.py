@@ -22,11 +22,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 FOLDER = Path(__file__).parent
 WITHOUT_ASKING = 48 << 10                            # bytes of shared memory that any kernel may have
-_NULL = np.uintp(0)
 
 
 class CompileError(RuntimeError):
@@ -120,8 +117,7 @@ def _runner(cupy, name, kernel, log):
         try:
             if shared > allowed:
                 kernel.max_dynamic_shared_size_bytes = allowed = shared
-            # CuPy would hand over None as no argument at all: a null pointer is a number.
-            function(grid, block, tuple(_NULL if v is None else v for v in values), shared)
+            function(grid, block, values, shared)    # None is a null pointer
         except cupy.cuda.driver.CUDADriverError as error:
             raise RuntimeError(f"{name}, grid {grid}, block {block}, {shared} bytes of dynamic shared memory: {error}"
                                f" ({log})") from error

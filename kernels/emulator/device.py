@@ -33,6 +33,7 @@ NAME = "cupy_on_cpu"
 _IN_PLACE = {"fill", "put", "at", "copyto", "place", "putmask", "put_along_axis"}
 # functions whose result lies as their argument does; what others return is in C order, NumPy's ufuncs' is not
 _KEEPING = {"astype", "copy", "empty_like", "zeros_like", "ones_like", "full_like", "roll"}
+_NO_BFLOAT16 = {"clip", "sort", "argsort"}
 _READING = {"nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress", "array_equal", "allclose"}
 
 
@@ -199,8 +200,8 @@ def _check(function, owner, name, args, options):
         surface.check("methods", name, options)
     else:
         surface.check("functions", owner.__name__ if isinstance(owner, np.ufunc) else name, options)
-    if name == "clip" and "bfloat16" in {getattr(getattr(a, "dtype", None), "name", "") for a in (owner, *args)}:
-        raise TypeError("clip: CuPy's makes float32 of bfloat16: use minimum and maximum")
+    if name in _NO_BFLOAT16 and "bfloat16" in {getattr(getattr(a, "dtype", None), "name", "") for a in (owner, *args)}:
+        raise TypeError(f"{name}: CuPy's does not take bfloat16, or makes float32 of it")
 
 
 def _launched(name):

@@ -7,11 +7,13 @@ Picking the same element twice adds its gradients up.  All of it rests on two op
 """
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ..autograd import Tensor, alias, as_array, op
-from ..backend import array_module, to_numpy
-from ..dtypes import is_floating, sixteen_bits
+from ..backend import array_module, kernels, to_numpy
+from ..dtypes import is_floating
 from ..methods import function
 from .arguments import as_tensor, one_axis
 from .basic import add, broadcast_to, reshape, to_dtype
@@ -73,7 +75,8 @@ def _plain(part):
 def getitem(input, index):
     """input[index]: ints, slices, None, ..., boolean masks, integer arrays or tensors, mixed as NumPy mixes them.
 
-    Raises IndexError for an index out of range or too many of them, ValueError for a negative step.
+    Raises IndexError for an index out of range or too many of them, ValueError for a negative step.  Arrays of indices
+    on a GPU are not looked at, for the host would have to wait for them: CuPy counts on from the front again.
     As torch.Tensor.__getitem__.
     """
     for stage in _Index(index).stages():
@@ -95,13 +98,23 @@ def _getitem(input, index):
 @op
 def _scatter_into(g, index, shape):
     xp = array_module(g.data)
-    out = xp.zeros(shape, np.float32 if sixteen_bits(g.dtype) and not index.basic else g.dtype)
     if index.basic:
+        out = xp.zeros(shape, g.dtype)
         out[index.parts] = g.data
-    else:                                            # sums of 16 bits in 32, and CuPy adds no bfloat16
-        at = tuple(xp.asarray(part) if isinstance(part, np.ndarray) else part for part in index.parts)
-        xp.add.at(out, at, g.data.astype(out.dtype, copy=False))
-    return out.astype(g.dtype, copy=False), (lambda gg: _getitem(gg, index),)
+    else:
+        parts = tuple(xp.asarray(part) if isinstance(part, np.ndarray) else part for part in index.parts)
+        indexed = _dimensions(parts, len(shape))
+        size, D = prod(shape[:indexed]), prod(shape[indexed:])
+        rows = xp.arange(size).reshape(shape[:indexed])[parts].reshape(-1)                   # which row each one is of
+        out = kernels(g.data).scatter_add(g.data.reshape(rows.size, D), rows, size).reshape(shape)
+    return out, (lambda gg: _getitem(gg, index),)
+
+
+def _dimensions(parts, ndim):
+    """How many dimensions an index says something about: those behind them are rows, taken as a whole."""
+    if any(p is Ellipsis for p in parts):
+        return ndim
+    return sum(p.ndim if _is_array(p) and p.dtype == np.bool_ else p is not None and type(p) is not bool for p in parts)
 
 
 # ---------------------------------------------------------------------------------------- along one dimension

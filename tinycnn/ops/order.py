@@ -7,6 +7,7 @@ import numpy as np
 
 from ..autograd import Tensor, op
 from ..backend import array_module
+from ..dtypes import sixteen_bits
 from ..methods import function
 from .arguments import one_axis
 from .basic import reshape
@@ -86,6 +87,7 @@ def argsort(input, dim=-1, descending=False, stable=False):
     x, axis = input.data, one_axis("argsort", input, dim)
     if not x.ndim:
         return array_module(x).zeros((), np.int64), None
+    x = x.astype(np.float32) if sixteen_bits(x.dtype) else x              # CuPy sorts no bfloat16
     if not descending:
         return x.argsort(axis, kind="stable"), None
     backwards = array_module(x).flip(x, axis).argsort(axis, kind="stable")
