@@ -105,6 +105,8 @@ def test_what_is_refused(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ml_dtypes", None)
     with pytest.raises(RuntimeError, match=r"pip install 'tinycnn\[half\]'"):
         autocast("cpu", "bfloat16")
+    with autocast("cpu", enabled=False):             # needs nothing
+        assert not is_autocast_enabled()
 
 
 # ---------------------------------------------------------------------------------------- gradients and training

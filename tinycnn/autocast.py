@@ -53,10 +53,8 @@ class autocast(ContextDecorator):
     """
 
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True):
-        chosen = floating(dtype or autocast_dtype(device_type))
-        if not sixteen_bits(chosen):
-            raise TypeError(f"autocast: dtype must be float16 or bfloat16, got {chosen}")
-        self._wanted, self._before = (known(device_type), chosen) if enabled else None, []
+        where = known(device_type)
+        self._wanted, self._before = (where, _half(where, dtype)) if enabled else None, []
 
     def __enter__(self) -> autocast:
         self._before.append(_mode.current)
@@ -70,6 +68,14 @@ class autocast(ContextDecorator):
         again = object.__new__(autocast)
         again._wanted, again._before = self._wanted, []
         return again
+
+
+def _half(device, dtype):
+    """The dtype to compute in.  Not asked for where autocast is switched off: ml_dtypes may not be there."""
+    chosen = floating(dtype or autocast_dtype(device))
+    if not sixteen_bits(chosen):
+        raise TypeError(f"autocast: dtype must be float16 or bfloat16, got {chosen}")
+    return chosen
 
 
 def is_autocast_enabled() -> bool:
