@@ -157,7 +157,7 @@ BUGS = [
         TENSOR),
     Bug("a swapped fragment", "igemm.cu", "int row = 16 * i + g + 8 * (e % 2);", "int row = 16 * i + g + 8 * (e / 2);",
         TENSOR),
-    Bug("the low parts dropped", "igemm.cu", "mma_tf32(acc[i][j], low[i], other), ", "", TENSOR),
+    Bug("the low parts dropped", "igemm.cu", "mma_tf32(sum[i], low[i], other);", ";", TENSOR),
     Bug("padding not zero", "igemm.cu", "0 <= yy && yy < q.H && 0 <= xx", "yy < q.H && 0 <= xx", TENSOR, LOAD),
     Bug("the tail of the channels", "igemm.cu", "while (c >= C && a < q.TY)", "while (c > C && a < q.TY)", TENSOR),
     Bug("output channels that are not there", "igemm.cu", "bool there = any && n0 + r < N;", "bool there = any;",

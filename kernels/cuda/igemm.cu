@@ -8,8 +8,9 @@
 // Layout      images are channels-last, (N, H, W, C), and so are weights, (G, O/G, KH, KW, C/G): along K, taps and
 //             channels, memory is contiguous and read 16 bytes at a time: C/G is a multiple of 4 elements of float32,
 //             8 of 16 bits (igemm.py pads).
-// Parallel    a block of 4 warps makes 128 x BN of the result; each warp has 64 x BN/2 of it in registers.  K goes by
-//             in tiles of 32 through a ring in shared memory: one tile is multiplied while two more are on their way.
+// Parallel    a block makes 128 x BN of the result; each of its 4 warps has 64 x BN/2 of it in registers, or 64 x 32 in
+//             mode 0, which needs more of them.  K goes by in tiles of 32 through a ring in shared memory: one tile is
+//             multiplied while two more are on their way.
 //
 //                   K -->  tile k   tile k+1  tile k+2              ring   [ k ]      being multiplied
 //       128 pixels  |     |        |         |                             [ k+1 ]    arrives
@@ -20,8 +21,10 @@
 //             different banks.  A block does 2*128*BN*32 FLOPs for (128 + BN)*32 elements: 32 FLOPs a byte of float32
 //             for BN = 128.
 // MODE        What is multiplied.  Of float32: 0 float32's accuracy by three products, (hi + lo)(hi' + lo') without
-//             lo*lo'; 1 tf32; 2 bf16.  Of 16 bits: 3, as it is stored.  Sums are float32.  Infinite values give NaN in
-//             mode 0, where inf - inf is a part of them.
+//             lo*lo'; 1 tf32; 2 bf16.  Of 16 bits: 3, as it is stored.  Sums are float32.  Tensor cores cut their sums
+//             off instead of rounding them, which adds up along K: in mode 0 they add no more than 8 products, and the
+//             rest is added by ordinary instructions (H. Ootomo, R. Yokota, Recovering single precision accuracy from
+//             Tensor Cores, IJHPCA 2022).  Infinite values give NaN in mode 0, where inf - inf is a part of them.
 #include "common.cuh"
 #include "tc.cuh"
 
@@ -70,7 +73,7 @@ template <typename T, int MODE, int TM, int TN, class A, class B>
 __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   constexpr int DEPTH = MODE >= BF16 ? 16 : 8;
-#pragma unroll
+#pragma unroll(MODE == PRECISE ? 1 : BK / DEPTH)                 // registers are scarce in mode 0
   for (int k = 0; k < BK; k += DEPTH) {
     unsigned high[TM][4], low[TM][4];
 #pragma unroll
@@ -105,12 +108,23 @@ __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
           if (MODE == PRECISE) rest[e] = to_tf32(v - __uint_as_float(other[e]));
         }
       }
+      if constexpr (MODE == PRECISE) {
+        float sum[TM][4] = {};                                   // the small products first
 #pragma unroll
-      for (int i = 0; i < TM; i++) {
-        if (MODE == PRECISE) mma_tf32(acc[i][j], low[i], other), mma_tf32(acc[i][j], high[i], rest);
-        if constexpr (MODE == STORED) mma(acc[i][j], high[i], other, T());
-        else if (MODE == BF16) mma_bf16(acc[i][j], high[i], other);
-        else mma_tf32(acc[i][j], high[i], other);
+        for (int i = 0; i < TM; i++) mma_tf32(sum[i], low[i], other);
+#pragma unroll
+        for (int i = 0; i < TM; i++) mma_tf32(sum[i], high[i], rest);
+#pragma unroll
+        for (int i = 0; i < TM; i++) mma_tf32(sum[i], high[i], other);
+#pragma unroll
+        for (int i = 0; i < TM * 4; i++) acc[i / 4][j][i % 4] += sum[i / 4][i % 4];
+      } else {
+#pragma unroll
+        for (int i = 0; i < TM; i++) {
+          if constexpr (MODE == STORED) mma(acc[i][j], high[i], other, T());
+          else if (MODE == BF16) mma_bf16(acc[i][j], high[i], other);
+          else mma_tf32(acc[i][j], high[i], other);
+        }
       }
     }
   }
@@ -122,14 +136,15 @@ __device__ inline void multiply(float (&acc)[TM][TN][4], A a, B b) {
 // instances: <float, 0, 64> <float, 0, 128> <float, 1, 64> <float, 1, 128> <float, 2, 64> <float, 2, 128>
 //            <Half, 3, 64> <Half, 3, 128> <Bfloat, 3, 64> <Bfloat, 3, 128>
 template <typename T, int MODE, int BN>
-__global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight, const T *bias, T *y, Gather q,
-                                                    int images, int G, int C, int N) {
+__global__ void __launch_bounds__(MODE == PRECISE ? 2 * BN : THREADS, MODE == PRECISE ? 128 / BN : 0)
+convolve(const T *x, const T *weight, const T *bias, T *y, Gather q, int images, int G, int C, int N) {
+  constexpr int WN = MODE == PRECISE ? 32 : BN / 2, ALL = 64 * BN / WN;      // a warp's columns, threads
   constexpr int LD = MODE >= BF16 ? 40 : 36, TILE = (BM + BN) * LD, VEC = 16 / sizeof(T), PER_ROW = BK / VEC;
   extern __shared__ __align__(16) unsigned char memory[];
   T *ring = (T *)memory;                                         // (STAGES, BM + BN, LD)
   __shared__ Pixel pixels[BM];
   const int tid = threadIdx.x, group = blockIdx.z, n0 = blockIdx.y * BN, CX = G * C, CY = G * N;
-  {
+  if (tid < BM) {
     long long rest = (long long)blockIdx.x * BM + tid;
     int i = split(rest, q.JW), j = split(rest, q.JH);
     long long out = ((rest * q.YH + j * q.TJ + q.RY) * q.YW + i * q.TI + q.RX) * CY + group * N;
@@ -151,13 +166,13 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
     T *tile = ring + stage * TILE + column;
     const bool any = a < q.TY;
     const int dy = a * q.DY, dx = b * q.DX, tap = (q.ky + a * q.KY) * q.KW + q.kx + b * q.KX;
-    for (int r = tid / PER_ROW; r < BM; r += THREADS / PER_ROW) {
+    for (int r = tid / PER_ROW; r < BM; r += ALL / PER_ROW) {
       const Pixel &p = pixels[r];
       int yy = p.y + dy, xx = p.x + dx;
       bool there = any && p.out >= 0 && 0 <= yy && yy < q.H && 0 <= xx && xx < q.W;
       copy16(tile + r * LD, there ? x + (p.image + yy * q.W + xx) * CX + group * C + c : x, there);
     }
-    for (int r = tid / PER_ROW; r < BN; r += THREADS / PER_ROW) {
+    for (int r = tid / PER_ROW; r < BN; r += ALL / PER_ROW) {
       bool there = any && n0 + r < N;
       copy16(tile + (BM + r) * LD,
              there ? weight + (((long long)group * N + n0 + r) * q.taps + tap) * C + c : weight, there);
@@ -166,8 +181,8 @@ __global__ void __launch_bounds__(THREADS) convolve(const T *x, const T *weight,
     settle();
   };
 
-  constexpr int TM = 4, TN = BN / 16;                            // a warp's tiles of 16 x 8: 64 x BN/2
-  const int row0 = tid / 32 % 2 * 64, column0 = tid / 64 * (BN / 2);
+  constexpr int TM = 4, TN = WN / 8;                             // a warp's tiles of 16 x 8: 64 x WN
+  const int row0 = tid / 32 % 2 * 64, column0 = tid / 64 * WN;
   float acc[TM][TN][4] = {};
   const int steps = (q.TY * q.TX * C + BK - 1) / BK;
   for (int s = 0; s < STAGES - 1; s++) {

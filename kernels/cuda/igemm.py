@@ -84,8 +84,9 @@ def _convolve(x, w, bias, y, q, groups):
     images, N, C = x.shape[0], w.shape[1], w.shape[4]
     BN, mode = 64 if N <= 64 else 128, _mode(x)
     blocks = -(-images * q.JH * q.JW // BM), -(-N // BN), groups
-    launch(FILE, "convolve", y.dtype, y.size, (x, w, bias, y, q, images, groups, C, N), blocks, threads=THREADS,
-           shared=STAGES * (BM + BN) * (36 if mode < 2 else 40) * x.itemsize, variant=(str(mode), str(BN)))
+    threads, row = 2 * BN if mode == 0 else THREADS, (36 if mode < 2 else 40) * x.itemsize
+    launch(FILE, "convolve", y.dtype, y.size, (x, w, bias, y, q, images, groups, C, N), blocks, threads=threads,
+           shared=STAGES * (BM + BN) * row, variant=(str(mode), str(BN)))
 
 
 def conv2d_weight(x, gy, win, groups):

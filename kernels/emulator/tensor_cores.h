@@ -34,7 +34,15 @@ struct EmuFragments {
   const unsigned *a, *b;
 };
 
-// D += A B for A (16, K), B (K, 8), as the fragments of all lanes make them.
+// Rounded toward zero.
+static inline float emu_truncated(double x) {
+  float f = (float)x;
+  return fabs((double)f) > fabs(x) ? nextafterf(f, 0) : f;       // false for NaN
+}
+
+// D += A B for A (16, K), B (K, 8), as the fragments of all lanes make them.  As on GPUs, products are exact and each
+// sum is cut off, not rounded to nearest (M. Fasi et al., Numerical behavior of NVIDIA tensor cores, PeerJ CS 7:e330,
+// 2021): sums of many products are too small by a little, always.
 template <int K, class Fill>
 static void emu_multiply(void **lanes, Fill fill) {
   float A[16][K], B[K][8];
@@ -43,7 +51,9 @@ static void emu_multiply(void **lanes, Fill fill) {
     for (int i = 0; i < 4; i++) {
       int row = l / 4 + 8 * (i / 2), column = 2 * (l % 4) + i % 2;
       float &d = ((EmuFragments *)lanes[l])->d[i];
-      for (int k = 0; k < K; k++) d += A[row][k] * B[k][column];
+      double sum = d;
+      for (int k = 0; k < K; k++) sum += (double)A[row][k] * B[k][column];
+      d = emu_truncated(sum);
     }
 }
 
