@@ -1,6 +1,8 @@
 """Convolution on tensor cores, on the emulator: against float64, in each precision, for any geometry."""
 import shutil
+import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +153,32 @@ def test_every_instance_has_run():
             for dtype in ("float16", "bfloat16"):
                 three_passes(igemm, *on_device(narrowed(PROBLEMS[name], dtype)))
     assert not [name for name in launch.instances("igemm.cu") if not device.launched[name]]
+
+
+@pytest.fixture
+def geforce(monkeypatch):
+    """A GPU with 99 KiB of shared memory for a block, and no more."""
+    monkeypatch.setattr(build, "MOST_SHARED", 99 << 10)
+    launch._most_shared.cache_clear()
+    yield
+    launch._most_shared.cache_clear()
+
+
+@pytest.mark.parametrize("dtype, mode, BN", [("float32", "highest", 64), ("float32", "medium", 64),
+                                             ("float16", "highest", 128)])
+def test_tiles_fit_into_a_gpus_shared_memory(geforce, dtype, mode, BN):
+    precision.set_float32_matmul_precision(mode)
+    before = device.launched.copy()
+    given = PROBLEMS["wide groups"] if dtype == "float32" else narrowed(PROBLEMS["wide groups"], dtype)
+    assert max(errors(given)) <= (BOUNDS[mode] if dtype == "float32" else 2 ** -11 + BOUNDS["highest"])
+    tiles = {name[:-1].split(", ")[-1] for name in device.launched - before if name.startswith("convolve<")}
+    assert tiles == {"64", str(BN)}                          # the input gradient has but 36 channels in a group
+
+
+def test_cupy_is_asked_for_the_shared_memory_of_its_gpu(monkeypatch):
+    gpu = SimpleNamespace(attributes={"MaxSharedMemoryPerBlock": 48 << 10, "MaxSharedMemoryPerBlockOptin": 99 << 10})
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Device=lambda: gpu)))
+    assert launch._most_shared.__wrapped__("cupy") == 99 << 10
 
 
 def test_images_stay_channels_last():

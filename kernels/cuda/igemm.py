@@ -7,10 +7,11 @@ from typing import NamedTuple
 from ..precision import PRECISIONS, get_float32_matmul_precision
 from ..reference._xp import array_module
 from .arrays import dense, new, plain
-from .launch import launch
+from .launch import launch, most_shared
 
 __all__ = ["conv2d", "conv2d_input", "conv2d_weight"]
 FILE, BM, BK, STAGES, THREADS = "igemm.cu", 128, 32, 3, 128
+PIXELS = 24 * BM                                     # bytes of static shared memory
 ENOUGH_BLOCKS = 264                                  # two for each multiprocessor of an H100
 
 
@@ -81,12 +82,12 @@ def _alike(R, K, S, P, D):
 
 def _convolve(x, w, bias, y, q, groups):
     """x (N, H, W, G*C), w (G, O/G, KH, KW, C) -> y (N, YH, YW, O) where q says."""
-    images, N, C = x.shape[0], w.shape[1], w.shape[4]
-    BN, mode = 64 if N <= 64 else 128, _mode(x)
+    images, N, C, mode = x.shape[0], w.shape[1], w.shape[4], _mode(x)
+    row = STAGES * (36 if mode < 2 else 40) * x.itemsize
+    BN = 128 if N > 64 and (BM + 128) * row + PIXELS <= most_shared(x) else 64
     blocks = -(-images * q.JH * q.JW // BM), -(-N // BN), groups
-    threads, row = 2 * BN if mode == 0 else THREADS, (36 if mode < 2 else 40) * x.itemsize
-    launch(FILE, "convolve", y.dtype, y.size, (x, w, bias, y, q, images, groups, C, N), blocks, threads=threads,
-           shared=STAGES * (BM + BN) * row, variant=(str(mode), str(BN)))
+    launch(FILE, "convolve", y.dtype, y.size, (x, w, bias, y, q, images, groups, C, N), blocks,
+           threads=2 * BN if mode == 0 else THREADS, shared=(BM + BN) * row, variant=(str(mode), str(BN)))
 
 
 def conv2d_weight(x, gy, win, groups):

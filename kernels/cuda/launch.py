@@ -101,6 +101,18 @@ def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...
     run(grid if isinstance(grid, tuple) else (grid,), (threads,), values, shared)
 
 
+def most_shared(array: Any) -> int:
+    """Bytes of shared memory, static and dynamic, that a block may have at most where the array is."""
+    return _most_shared(type(array).__module__.partition(".")[0])
+
+
+@cache
+def _most_shared(library):
+    if library == "cupy":
+        return import_module(f"{__package__}.compiler").most_shared()
+    return import_module(__package__.replace(".cuda", ".emulator.build")).MOST_SHARED
+
+
 def _cast(kernel, parameter, argument, dtype, home):
     """The argument as the kernel's source declares it; arrays must be of the type `home`, as the first is."""
     kind = parameter.type.replace("T", TYPES[dtype.name])
