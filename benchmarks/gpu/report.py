@@ -1,4 +1,4 @@
-"""The rows as a table of at most 60 lines: what failed first, then steps, then kernels."""
+"""The rows as a table of at most 60 lines (what failed first, then steps, then kernels), and in Markdown."""
 from __future__ import annotations
 
 import json
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 
+from .stages import ROOT
 from .work import said
 
-LINES, WIDTH, RESULTS = 60, 180, Path(__file__).parents[1] / "results"
+LINES, WIDTH, RESULTS = 60, 180, ROOT / "benchmarks" / "results"
 PASSES = {"conv2d": "forward", "conv2d_input": "input gradient", "conv2d_weight": "weight gradient"}
 
 
@@ -31,11 +32,32 @@ def failed(rows: list[dict]) -> list[dict]:
 
 
 def keep(rows: list[dict], folder: Path = RESULTS) -> Path:
-    """Write the rows to benchmarks/results/gpu-<date>.jsonl."""
+    """Write the rows to benchmarks/results/gpu-<date>.jsonl, without paths of the machine; beside it, .md."""
     date = next((row["date"] for row in rows if "date" in row), "undated").partition(" ")[0]
     path = folder / f"gpu-{date}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_text(lines.replace(str(ROOT), ".").replace(str(Path.home()), "~"), encoding="utf-8")
+    path.with_suffix(".md").write_text("\n".join(markdown(rows)) + "\n", encoding="utf-8")
     return path
+
+
+def markdown(rows: list[dict]) -> list[str]:
+    """What a README says of a run: training steps, and the medians of kernels."""
+    found = {row["item"]: row for row in of(rows, "machine")}
+    about, card = found.get("versions", {}), found.get("nvidia-smi", {})
+    modes = list(dict.fromkeys(row["mode"] for row in of(rows, "steps", "net")))
+    lines = [f"{card.get('name', 'no GPU')}, {about.get('date', 'undated').partition(' ')[0]}; images per second of a "
+             "training step, the better of eager and captured, and how many times PyTorch's best that is", "",
+             "| net, batch | " + " | ".join(modes) + " | memory, PyTorch's (MiB) |", "|---" * (len(modes) + 2) + "|"]
+    for name, mine, other in _nets(rows):
+        cells = [f"{_number(best)} (x {ratio:.2f})" if ratio else _number(best) or "-"
+                 for best, ratio in (_best(mine, other, mode) for mode in modes)]
+        lines.append(f"| {name} | {' | '.join(cells)} | {_peak(mine) or '-'}, {_peak(other) or '-'} |")
+    lines += ["", "| kernels | of what the machine can do | x PyTorch |", "|---|---|---|"]
+    for name, of_best, ratio in _medians(_kernels(rows)):
+        percent, times = "-" if of_best is None else f"{of_best:.0f} %", f"{ratio:.2f}" if ratio else "-"
+        lines.append(f"| {name} | {percent} | {times} |")
+    return lines
 
 
 def of(rows: Iterable[dict], stage: str, key: str = "item") -> list[dict]:
@@ -100,51 +122,74 @@ def _compiled(rows) -> Iterator[str]:
 
 def _steps(rows) -> Iterator[str]:
     """A net a line: for each precision as a graph, eager, and beside PyTorch's best."""
-    ours, theirs = of(rows, "steps", "net"), of(rows, "steps torch", "net")
-    modes = list(dict.fromkeys(row["mode"] for row in ours))
-    if ours:
+    modes = list(dict.fromkeys(row["mode"] for row in of(rows, "steps", "net")))
+    if modes:
         yield (f"{'training, images/s':22}" + "".join(f"{mode + ': graph':>17} {'eager':>8} {'x torch':>7}"
                                                       for mode in modes) + "     MiB   torch's")
+    for name, mine, other in _nets(rows):
+        cells = "".join(_step(mine, other, mode) for mode in modes)
+        yield f"{name:22}{cells}{_peak(mine) or '':>10}{_peak(other) or '':>10}"
+
+
+def _nets(rows) -> Iterator[tuple[str, list[dict], list[dict]]]:
+    """(name and batch, our rows, PyTorch's) of each net."""
+    ours, theirs = of(rows, "steps", "net"), of(rows, "steps torch", "net")
     for net in dict.fromkeys(row["net"] for row in ours):
         mine = [row for row in ours if row["net"] == net]
-        other = [row for row in theirs if row["net"] == net]
-        cells = "".join(_step([row for row in mine if row["mode"] == mode],
-                              [row for row in other if row["mode"] == mode]) for mode in modes)
-        peaks = "".join(f"{max((row['peak_mib'] for row in found), default=0) or '':>10}" for found in (mine, other))
-        yield f"{net + ' b' + str(mine[0]['batch']):22}{cells}{peaks}"
+        yield f"{net} b{mine[0]['batch']}", mine, [row for row in theirs if row["net"] == net]
 
 
-def _step(mine, other):
-    rate = {row["how"]: row["img_s"] for row in mine}
-    best = max((row["img_s"] for row in other), default=0)
-    ratio = f"{max(rate.values()) / best:.2f}" if best and rate else ""
-    return f"{_number(rate.get('graph')):>17} {_number(rate.get('eager')):>8} {ratio:>7}"
+def _best(mine, other, mode):
+    """Our best images per second in a precision, and how many times PyTorch's best; None and 0 where there is none."""
+    best, rival = (max((row["img_s"] for row in found if row["mode"] == mode), default=None) for found in (mine, other))
+    return best, best / rival if best and rival else 0
+
+
+def _step(mine, other, mode):
+    rate = {row["how"]: row["img_s"] for row in mine if row["mode"] == mode}
+    ratio = _best(mine, other, mode)[1]
+    return f"{_number(rate.get('graph')):>17} {_number(rate.get('eager')):>8} {f'{ratio:.2f}' if ratio else '':>7}"
+
+
+def _peak(rows):
+    return max((row["peak_mib"] for row in rows), default=0)
 
 
 def _number(value):
     return "" if value is None else f"{value:,.0f}"
 
 
-def _ops(rows) -> Iterator[str]:
+def _kernels(rows) -> list[dict]:
+    """Our timed ops; `of`: % of the ceilings; `ratio`: how many times as fast as PyTorch in its better layout, or 0."""
     machine = {row["item"]: row for row in of(rows, "machine")}
     best: dict[tuple, float] = {}
     for row in of(rows, "ops torch", "ms"):
         key = row["label"], row["mode"]
         best[key] = min(best.get(key, row["ms"]), row["ms"])
-    found = [{**row, "of": _percent(row, machine), "ratio": best.get((row["label"], row["mode"]), 0) / row["ms"]}
-             for row in of(rows, "ops", "ms")]
-    if not found:
-        return
-    yield "kernels: ms, TFLOP/s or GB/s, % of what the ceilings allow, x torch"
+    return [{**row, "of": _percent(row, machine), "ratio": best.get((row["label"], row["mode"]), 0) / row["ms"]}
+            for row in of(rows, "ops", "ms")]
+
+
+def _medians(found) -> Iterator[tuple[str, float | None, float]]:
+    """(which, % of the ceilings, x torch or 0) of each precision and layout."""
     for mode, last in dict.fromkeys((row["mode"], row["last"]) for row in found):
         for what in ("convolutions", "others"):
             group = [row for row in found if (row["mode"], row["last"], bool(row["flops"])) == (
                 mode, last, what == "convolutions")]
+            known = [row["of"] for row in group if row["of"] is not None]
+            ratios = [row["ratio"] for row in group if row["ratio"]]
             if group:
-                ratios = [row["ratio"] for row in group if row["ratio"]]
-                yield (f"  medians of {len(group)} {what}, {mode}, {'channels-last' if last else 'C order'}: "
-                       f"{median(row['of'] or 0 for row in group):.0f} %"
-                       + (f", x {median(ratios):.2f}" if ratios else ""))
+                yield (f"{len(group)} {what}, {mode}, {'channels-last' if last else 'C order'}",
+                       median(known) if known else None, median(ratios) if ratios else 0)
+
+
+def _ops(rows) -> Iterator[str]:
+    found = _kernels(rows)
+    if not found:
+        return
+    yield "kernels: ms, TFLOP/s or GB/s, % of what the ceilings allow, x torch"
+    yield from (f"  medians of {name}:" + (f" {of_best:.0f} %" if of_best is not None else "")
+                + (f", x {ratio:.2f}" if ratio else "") for name, of_best, ratio in _medians(found))
     chosen = [row for row in found if row["last"]]
     yield from _convolutions([row for row in chosen if row["flops"] and row["mode"] == "high"])
     yield from (f"  {row['label']:36} {_cell(row)}" for row in chosen if not row["flops"] and row["mode"] == "highest")
