@@ -11,7 +11,7 @@ import tinycnn as tc
 from tinycnn.autograd import Tensor, grad
 from tinycnn.backend import device_of, to_device, to_numpy
 from tinycnn.cases import all_cases, build
-from tinycnn.cases.table import FIRST, SECOND, errors_of
+from tinycnn.cases.table import FIRST, SECOND, bound, errors_of
 from tinycnn.methods import FUNCTIONS
 from tinycnn.models import create_model
 from tinycnn.nn import functional as F
@@ -125,6 +125,20 @@ def test_devices_do_not_mix(name, call):
         words = str(caught.value)
         assert words.startswith(name) and ": all tensors must be on one device" in words
         assert "on 'cpu'" in words and f"on '{DEVICE}'" in words and f"x.to('{home}')" in words
+
+
+def test_no_op_mixes_devices_unnoticed():
+    """One tensor of each row on the other device, each in turn."""
+    tried, shapes_only = 0, {"view_as", "reshape_as", "expand_as", "meshgrid"}
+    for row in filter(lambda row: row.grads, all_cases()):
+        (func, host), (_, device) = bound(row), bound(row, device=DEVICE)
+        allowed = row.op in shapes_only or not all(t.numel() and t.ndim for t in host)     # as torch: a lone number
+        for k in range(len(host) if len(host) > 1 and not allowed else 0):
+            with pytest.raises(TypeError, match="all tensors must be on one device") as caught:
+                func(*host[:k], device[k], *host[k + 1:])
+            assert "on 'cpu'" in str(caught.value) and f"on '{DEVICE}'" in str(caught.value), row.id
+            tried += 1
+    assert tried > 250
 
 
 def test_tensors_and_models_are_made_there():

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,39 @@ def test_a_resumed_run_has_the_bits_of_one_never_stopped(tmp_path, amp):
     alike(trained(config, run=tmp_path, resume=True), whole)
     scaler = tc.load(tmp_path / "checkpoint.tc")["scaler"]
     assert scaler == {} if amp == "none" else 0 < scaler["scale"] <= 2 ** 16
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: tc.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: tc.optim.AdamW(p, lr=0.1, amsgrad=True),
+    lambda p: tc.optim.RMSprop(p, lr=0.1, momentum=0.9, centered=True)], ids=["SGD", "AdamW", "RMSprop"])
+def test_an_optimizer_follows_its_parameters(make):
+    """Made before the model is moved, and with a state that the device and dtype of its first steps have left."""
+    def steps(*homes):
+        tc.manual_seed(0)
+        model = nn.Linear(3, 2).double()
+        optimizer = make(model.parameters())
+        for device, dtype in homes:
+            model.to(device).to(dtype)
+            optimizer.zero_grad()
+            (model(tc.ones(4, 3, dtype=dtype, device=device)) ** 2).sum().backward()
+            optimizer.step()
+        arrays = [v for s in optimizer.state.values() for v in s.values() if hasattr(v, "dtype")]
+        assert {(device_of(v), v.dtype.name) for v in arrays} == {(device, np.dtype(dtype).name)}
+        return [p.detach().numpy() for p in model.parameters()]
+    stayed = steps(*[("cpu", np.float64)] * 4)
+    moved = steps((DEVICE, np.float64), ("cpu", np.float64), (DEVICE, np.float64), ("cpu", np.float64))
+    rounded = steps((DEVICE, np.float32), (DEVICE, np.float32), ("cpu", np.float64), (DEVICE, np.float64))
+    for a, b, c in zip(stayed, moved, rounded):
+        np.testing.assert_allclose(b, a, rtol=1e-12)
+        np.testing.assert_allclose(c, a, rtol=0, atol=1e-6)           # two steps were float32's
+
+
+def test_gradients_of_a_model_are_checked_there():
+    from tinycnn.cli.checking import model_rows
+    counts = import_module("tinycnn.kernels.emulator.memory").counts
+    before = counts["launches"]
+    row = next(model_rows("lenet", DEVICE))
+    assert row["op"] == "input" and row["ok"] and counts["launches"] > before + 50
 
 
 @pytest.mark.parametrize("here, there", [("cpu", DEVICE), (DEVICE, "cpu")])

@@ -1,7 +1,7 @@
 """The book's nets against golden/*.json: what PyTorch makes of the same nets, parameters and images in float64.
 
-Each file says how it was made: "source" and "recipe".  `tinycnn.summary` gives the shapes and the arithmetic.  Four of
-them also run on "cuda-emu", the CUDA kernels on the CPU, to the same tolerances.
+Each file says how it was made: "source" and "recipe".  `tinycnn.summary` gives the shapes and the arithmetic.  All run
+on "cuda-emu", too, the CUDA kernels on the CPU, to the same tolerances.
 """
 import json
 import shutil
@@ -19,9 +19,9 @@ from tinycnn.summary import summary
 
 GOLDEN = {p.stem: json.loads(p.read_text()) for p in sorted((Path(__file__).parent / "golden" / "book").glob("*.json"))}
 NUMERIC = [name for name, golden in GOLDEN.items() if golden["numbers"]]         # the large VGG has counts and shapes
-EMULATED = {"googlenet_d2l": (), "resnet18_d2l": pytest.mark.slow, "densenet_d2l": pytest.mark.slow,
-            "regnetx32_d2l": pytest.mark.slow}
-NETS = [(name, "cpu") for name in NUMERIC] + [pytest.param((name, "cuda-emu"), marks=m) for name, m in EMULATED.items()]
+QUICK = ("lenet", "bn_lenet", "regnetx32_d2l")       # on the emulator; the others take 6 to 12 s each
+NETS = [(name, "cpu") for name in NUMERIC] + [
+    pytest.param((name, "cuda-emu"), marks=() if name in QUICK else pytest.mark.slow) for name in NUMERIC]
 
 
 @pytest.fixture(scope="module", params=GOLDEN)

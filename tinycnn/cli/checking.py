@@ -31,7 +31,7 @@ def gradcheck(args: Namespace) -> Result:
         rows = [{"op": r.op, "rows": r.rows, "first": r.first, "second": r.second, "seconds": round(r.seconds, 3),
                  "ok": r.ok} for r in _shown(check(args.pattern, args.device))]
     elif args.pattern in list_models():
-        rows = list(model_rows(args.pattern))
+        rows = list(model_rows(args.pattern, args.device))
     else:
         raise ValueError(f"gradcheck: no op and no model is called {args.pattern!r}; `tinycnn gradcheck` checks every "
                          "op, `tinycnn models` lists the models")
@@ -57,16 +57,18 @@ def _shown(results: Iterator[Any]) -> Iterator[Any]:
         sys.stderr.write("\r\x1b[K")
 
 
-def model_rows(name: str) -> Iterator[dict[str, Any]]:
+def model_rows(name: str, device: str = "cpu") -> Iterator[dict[str, Any]]:
     """The input and every parameter of a model: directional derivatives of its logits against differences."""
     from .. import random
     from ..autograd import Tensor
+    from ..backend import to_device
     from ..gradcheck import projections
     from ..models import create_model, model_info
     random.manual_seed(0)
-    model = create_model(name, dtype="float64")
+    model = create_model(name, dtype="float64", device=device)
     twin = deepcopy(model)                           # moved about, while the model's graph must stay as it is
-    x = Tensor(np.random.default_rng(0).standard_normal((2, *model_info(name).input_shape[1:])), requires_grad=True)
+    images = np.random.default_rng(0).standard_normal((2, *model_info(name).input_shape[1:]))
+    x = Tensor(to_device(images, device), requires_grad=True)
     mirror = dict(twin.named_parameters())
     for path, parameter in [("input", x), *model.named_parameters()]:
         def logits(point, path=path, parameter=parameter):

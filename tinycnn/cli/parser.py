@@ -117,8 +117,8 @@ def _gradcheck(verbs: Any) -> None:
     p = _verb(verbs, "gradcheck", "checking:gradcheck", "every op's gradients against differences, first and second",
               "Exit code 1 if any error is larger than its bound.")
     p.add_argument("pattern", nargs="?", default="*", metavar="OP|MODEL", help="an op, a pattern of ops, or a model")
-    p.add_argument("--device", metavar="NAME", default="cpu", help="of the ops: cpu (default), cuda, or cuda-emu, "
-                   "which runs the CUDA kernels on the CPU")
+    p.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, or cuda-emu, which runs "
+                   "the CUDA kernels on the CPU")
 
 
 def _doctor(verbs: Any) -> None:

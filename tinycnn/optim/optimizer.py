@@ -122,8 +122,15 @@ class Optimizer:
         alike = defaultdict(list)
         for p in group["params"]:
             if p.grad is not None:
-                alike[p.device, p.dtype, self._phase(self.state[p])].append(p)
+                alike[p.device, p.dtype, self._phase(self._following(p))].append(p)
         return alike.values()
+
+    def _following(self, p):
+        """The state of p, brought along if p has been moved to another device or dtype since."""
+        state = self.state[p]
+        if any(hasattr(v, "shape") and (type(v) is not type(p.data) or v.dtype != p.dtype) for v in state.values()):
+            state.update({name: self._like(p, name, v) for name, v in state.items()})
+        return state
 
     def _phase(self, state: dict[str, Any]) -> Any:
         """What parameters must have in common, beside device and dtype, to be updated by one call."""
