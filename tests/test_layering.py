@@ -27,7 +27,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "ops": {"dtypes", "autograd", "backend", "methods", "random"},
     "gradcheck": {"dtypes", "autograd", "backend"},
     "cuda": {"autograd", "backend", "recompute"},
-    "distributed": {"autograd", "backend"},
+    "distributed": {"autograd", "backend", "dtypes"},
     "recompute": {"autograd", "backend", "random", "walk"},
     "cases": {"autograd", "backend", "dtypes", "gradcheck", "methods", "models", "nn"},
     "nn": {"dtypes", "autograd", "backend", "methods", "ops", "random"},

@@ -24,9 +24,9 @@ class Group:
         cupy.cuda.Device(rank % cupy.cuda.runtime.getDeviceCount()).use()
         self._group = init_process_group(size, rank, backend="nccl", host=host, port=port)
 
-    def all_reduce(self, array: Any) -> None:
-        """Sum over the ranks, in place; C order."""
-        self._group.all_reduce(array, array)
+    def all_reduce(self, array: Any, op: str) -> None:
+        """sum, prod, max or min over the ranks, in place; C order."""
+        self._group.all_reduce(array, array, op)
 
     def broadcast(self, array: Any, root: int) -> None:
         """What the rank root has, in place; C order."""

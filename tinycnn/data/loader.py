@@ -25,11 +25,13 @@ class DataLoader:
     num_workers  threads that prepare batches ahead; 0: none, each batch is made when it is asked for
     prefetch_factor  how many batches each of them is ahead
     device       where the arrays are: "cpu" gives NumPy's; to a GPU a batch is copied while the one before is used
+    shard        (rank, ranks): of the epoch's order, the same in all processes, only every ranks-th image from number
+                 rank on.  For all to have as many, some images come twice, or are left out with drop_last
 
     Each loop is an epoch, also one that is left early.  state_dict() between two batches is the exact position: the
     first loop after load_state_dict() goes on with the next batch.  An error in a thread is raised in the loop.
     Raises TypeError for what is no sequence of pairs, ValueError for an empty one and for options out of range.
-    As torch.utils.data.DataLoader.
+    As torch.utils.data.DataLoader, with shard as torch.utils.data.DistributedSampler.
 
     >>> loader = DataLoader([(np.zeros(2), i) for i in range(5)], batch_size=2)
     >>> [labels.tolist() for images, labels in loader]
@@ -37,7 +39,8 @@ class DataLoader:
     """
 
     def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False, num_workers: int = 1,
-                 drop_last: bool = False, prefetch_factor: int = 2, seed: int = 0, device: str = "cpu"):
+                 drop_last: bool = False, prefetch_factor: int = 2, seed: int = 0, device: str = "cpu",
+                 shard: tuple[int, int] = (0, 1)):
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
             raise TypeError(f"DataLoader: dataset must be a Dataset or a sequence of (image, label), got "
                             f"{type(dataset).__name__}; list(...) makes one of an iterator")
@@ -49,13 +52,17 @@ class DataLoader:
             raise ValueError("DataLoader: the data set is empty")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, int(batch_size), shuffle, drop_last
         self.num_workers, self.prefetch_factor, self.seed = int(num_workers), int(prefetch_factor), int(seed)
-        self.device = known(device)
+        self.device, (self.rank, self.ranks) = known(device), _checked(shard, len(dataset), drop_last)
         self.set_epoch(0)
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
-        n = len(self.dataset)
+        n = self._images()
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    def _images(self):
+        """How many there are for each rank."""
+        return len(self.dataset) // self.ranks if self.drop_last else -(-len(self.dataset) // self.ranks)
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next loop be this epoch, from its beginning."""
@@ -95,7 +102,8 @@ class DataLoader:
         """The batches of an epoch from the first on; threads, if any, begin them while earlier ones are used."""
         n = len(self.dataset)
         order = np.random.default_rng((self.seed, epoch)).permutation(n) if self.shuffle else np.arange(n)
-        jobs = ((order[b * self.batch_size:(b + 1) * self.batch_size], (self.seed, epoch, b))
+        order = np.resize(order, self._images() * self.ranks)[self.rank::self.ranks]      # repeated at its end
+        jobs = ((order[b * self.batch_size:(b + 1) * self.batch_size], (self.seed, epoch, b * self.ranks + self.rank))
                 for b in range(first, len(self)))
         if not self.num_workers:
             yield from (self._batch(*job) for job in jobs)
@@ -116,6 +124,16 @@ class DataLoader:
         if hasattr(self.dataset, "batch"):
             return self.dataset.batch(indices, np.random.default_rng(seed))
         return _stacked([self.dataset[int(i)] for i in indices])
+
+
+def _checked(shard, images, drop_last):
+    """(rank, ranks) of a shard."""
+    if (not isinstance(shard, (tuple, list)) or len(shard) != 2
+            or not all(isinstance(v, (int, np.integer)) for v in shard) or not 0 <= shard[0] < shard[1]):
+        raise ValueError(f"DataLoader: shard must be (rank, ranks) with 0 <= rank < ranks, got {shard!r}")
+    if drop_last and images < shard[1]:
+        raise ValueError(f"DataLoader: {images} images are fewer than {shard[1]} ranks: with drop_last none has any")
+    return int(shard[0]), int(shard[1])
 
 
 def _stacked(pairs):
