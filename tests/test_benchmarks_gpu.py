@@ -171,6 +171,8 @@ def test_report_prints_and_keeps_the_rows(tmp_path, capsys, monkeypatch):
     assert main(["--report", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[:-1] == report.table(rows)
     kept = (tmp_path / "gpu-2026-01-02.jsonl").read_text().splitlines()
+    told = (tmp_path / "gpu-2026-01-02.md").read_text().splitlines()
+    assert told == report.markdown(rows) and sum("(x 1.00)" in line for line in told) == len(steps.NETS)
     assert list(map(json.loads, kept)) == rows
     for wrong in (["--report", str(tmp_path / "none")], [], ["--stages", "opps"]):
         with pytest.raises(SystemExit):
@@ -216,6 +218,20 @@ def test_products_are_held_to_their_precision(device, monkeypatch, mode, error, 
     monkeypatch.setattr(CUDA, "matmul", lambda a, b: device.put(exact * np.float32(1 + error)))
     assert correctness.compare(device, "matmul", [(a, b)], False, mode)["ok"] == ok
     assert tc.get_float32_matmul_precision() == "highest"
+
+
+@emulated
+def test_gradients_that_nearly_vanish_are_held_to_what_they_are_the_sum_of(device, monkeypatch):
+    """Batch norm over two values, in float64: any inputs pass, an error of 1e-9 does not."""
+    correctness = import_module("benchmarks.gpu.correctness")
+    kernel = correctness.cuda.batch_norm_backward
+    calls = [c for seed in range(5, 9) for c in correctness.rows(np.float64, seed)["batch_norm_backward"]]
+
+    def worst():
+        return correctness.compare(device, "batch_norm_backward", calls, False, "highest")["worst"]
+    assert worst() < 0.1
+    monkeypatch.setattr(correctness.cuda, "batch_norm_backward", lambda *a: tuple(y * (1 + 1e-9) for y in kernel(*a)))
+    assert worst() > 10
 
 
 @emulated
