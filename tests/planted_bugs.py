@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from kernel_checks import assert_close
+from kernel_checks import LAYOUTS, assert_close
 
 
 class Bug(NamedTuple):
@@ -225,6 +225,11 @@ def _hunt_in_kernels(bug, schedules):
                 for order in schedules if i < 3 else schedules[:1]:
                     with device.schedule(order):
                         assert_close(here(outcome(cuda, name, arguments, there)), expected, 256)
+                if name.endswith("_norm") or name.endswith("_norm_backward"):
+
+                    def last(a):                     # images of channels-last memory
+                        return device.ndarray(LAYOUTS["channels last"](a)) if getattr(a, "ndim", 0) == 4 else there(a)
+                    assert_close(here(outcome(cuda, name, arguments, last)), expected, 256)
     if bug.hunt == CONV:
         from test_cuda_conv import NARROW, check, problem
         for case in NARROW.values():

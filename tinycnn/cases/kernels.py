@@ -76,7 +76,8 @@ def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
                 calls["batch_norm_relu"].append((image, weight, bias, 1e-5, residual))
                 calls["batch_norm_relu_eval"].append((image, mean, var, weight, bias, 1e-5, residual))
                 for name in ("batch_norm_relu_backward", "batch_norm_relu_eval_backward"):
-                    calls[name].append((g, x(*shape, seed=5), image, mean, var, weight, 1e-5, residual is not None))
+                    shown = np.maximum(x(*shape, seed=5), 0)             # as what a ReLU gave, half of it zeros
+                    calls[name].append((g, shown, image, mean, var, weight, 1e-5, residual is not None))
             y, mean, rstd = reference.group_norm(image, groups, weight, bias, 1e-5)
             calls["group_norm"].append((image, groups, weight, bias, 1e-5))
             calls["group_norm_backward"].append((g, image, mean, rstd, groups, weight))
