@@ -4,6 +4,7 @@ golden_recipe.py makes weights, images and labels from names and shapes alone.  
 the slow run all, at all sizes.
 """
 import json
+import shutil
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +23,9 @@ FOLDER = Path(__file__).parent / "golden"
 GOLDEN = {p.stem: json.loads(p.read_text()) for p in sorted((FOLDER / "torchvision").glob("*.json"))}
 CHEAP = 30_000_000                                   # parameters of what the default run takes
 SIZES = ([2, 3, 64, 64], [2, 3, 97, 71])             # of images, in the default run
-nets = pytest.mark.parametrize("name", [
-    pytest.param(name, marks=() if golden["num_params"] < CHEAP else pytest.mark.slow)
-    for name, golden in GOLDEN.items()])
+MARKS = {name: () if golden["num_params"] < CHEAP else pytest.mark.slow for name, golden in GOLDEN.items()}
+FLOAT32 = [pytest.param(name, "cpu", marks=marks) for name, marks in MARKS.items()] + [
+    pytest.param(name, "cuda-emu", marks=pytest.mark.slow) for name in ("regnet_y_400mf", "resnet18")]
 
 
 def cases(kind):
@@ -37,10 +38,9 @@ def cases(kind):
 
 
 @lru_cache(maxsize=1)
-def filled(name, dtype="float64"):
+def filled(name):
     """The net with the recipe's weights; read only."""
-    golden = GOLDEN[name]
-    return net(name, golden["kwargs"], dtype)
+    return net(name, GOLDEN[name]["kwargs"])
 
 
 def net(name, options, dtype="float64"):
@@ -114,11 +114,14 @@ def test_logits(name, i):
     check_logits(logits, case, 1e-10)
 
 
-@nets
-def test_float32_logits(name):
-    case, model = GOLDEN[name]["eval"][0], filled(name, "float32")
+@pytest.mark.parametrize("name, device", FLOAT32)
+def test_float32_logits(name, device):
+    """On "cuda-emu" by way of emulated tensor cores."""
+    if device == "cuda-emu" and shutil.which("g++") is None:
+        pytest.skip("the emulator needs g++")
+    case, model = GOLDEN[name]["eval"][0], net(name, GOLDEN[name]["kwargs"], "float32").to(device)
     with tc.no_grad():
-        logits = model(tc.tensor(golden_recipe.image(case["input"], np.float32))).numpy()
+        logits = model(tc.tensor(golden_recipe.image(case["input"], np.float32), device=device)).numpy()
     assert logits.dtype == np.float32
     for row, first, l2 in zip(logits, case["first16"], case["l2"]):
         assert np.linalg.norm(row[:16] - first) <= 1e-5 * l2
