@@ -15,7 +15,7 @@ A kernel is a template of T, made for float and double, unless a comment above i
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,29 +81,41 @@ def launch(file: str, kernel: str, dtype: Any, n: int, arguments: tuple[Any, ...
     Raises TypeError for a dtype or variant there is no kernel for and arguments of the wrong kind, ValueError for their
     number.
     """
-    dtype = np.dtype(dtype)
-    if dtype.name not in TYPES:
-        raise TypeError(f"{kernel}: CUDA kernels compute in floating point, got {dtype}")
-    parameters, made = declared(file)[kernel]
-    chosen = ", ".join((TYPES[dtype.name], *variant))
-    if chosen not in made:
-        raise TypeError(f"{kernel}: is made for {'; '.join(made)}, not for {chosen}")
+    chosen, parameters = _instance(file, kernel, dtype, variant)
     if len(arguments) != len(parameters):
         raise ValueError(f"{kernel} takes {len(parameters)} arguments ({', '.join(p.name for p in parameters)}), got "
                          f"{len(arguments)}")
     if not n:
         return                                       # a launch of no blocks is an error
     home = next(type(a) for a in arguments if hasattr(a, "strides"))
-    library = home.__module__.partition(".")[0]      # "cupy", or "cupy_on_cpu" for the emulator
-    values = tuple(_cast(kernel, p, a, dtype, home) for p, a in zip(parameters, arguments))
+    values = tuple([_cast(kernel, p, a, home) for p, a in zip(parameters, arguments)])
     grid = min(-(-n // BLOCK), MOST_BLOCKS) if blocks is None else blocks
-    run = _functions(library, file, chosen)[f"{kernel}<{chosen}>"]
+    run = _functions(_library(home), file, chosen)[f"{kernel}<{chosen}>"]
     run(grid if isinstance(grid, tuple) else (grid,), (threads,), values, shared)
+
+
+@cache                                               # a launch costs the host as much as many kernels run
+def _instance(file, kernel, dtype, variant):
+    """The template arguments for T = dtype, and the kernel's parameters with T put in.  Raises as launch."""
+    name = np.dtype(dtype).name
+    if name not in TYPES:
+        raise TypeError(f"{kernel}: CUDA kernels compute in floating point, got {np.dtype(dtype)}")
+    parameters, made = declared(file)[kernel]
+    chosen = ", ".join((TYPES[name], *variant))
+    if chosen not in made:
+        raise TypeError(f"{kernel}: is made for {'; '.join(made)}, not for {chosen}")
+    return chosen, tuple(Parameter(p.type.replace("T", TYPES[name]), p.name) for p in parameters)
+
+
+@cache
+def _library(home):
+    """"cupy", or "cupy_on_cpu" for the emulator."""
+    return home.__module__.partition(".")[0]
 
 
 def most_shared(array: Any) -> int:
     """Bytes of shared memory, static and dynamic, that a block may have at most where the array is."""
-    return _most_shared(type(array).__module__.partition(".")[0])
+    return _most_shared(_library(type(array)))
 
 
 @cache
@@ -113,17 +125,21 @@ def _most_shared(library):
     return import_module(__package__.replace(".cuda", ".emulator.build")).MOST_SHARED
 
 
-def _cast(kernel, parameter, argument, dtype, home):
+def _cast(kernel, parameter, argument, home):
     """The argument as the kernel's source declares it; arrays must be of the type `home`, as the first is."""
-    kind = parameter.type.replace("T", TYPES[dtype.name])
-    if kind.endswith("*"):
+    kind = parameter.type
+    if kind[-1] == "*":
         if argument is not None and not isinstance(argument, home):
             raise TypeError(f"{kernel}: {parameter.name} must be an array of {home.__module__}, got one of "
                             f"{type(argument).__module__}.{type(argument).__name__}")
         return argument
-    if kind in STRUCTS:
-        return np.array(tuple(argument), np.int32).view(f"V{4 * len(argument)}")
-    return SCALARS[kind](argument)
+    return _packed(argument) if kind in STRUCTS else SCALARS[kind](argument)
+
+
+@lru_cache(maxsize=1024)
+def _packed(numbers):
+    """A tuple of ints as a struct of them, never to be written to."""
+    return np.array(numbers, np.int32).view(f"V{4 * len(numbers)}")
 
 
 @cache
