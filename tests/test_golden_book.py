@@ -19,7 +19,7 @@ from tinycnn.summary import summary
 
 GOLDEN = {p.stem: json.loads(p.read_text()) for p in sorted((Path(__file__).parent / "golden" / "book").glob("*.json"))}
 NUMERIC = [name for name, golden in GOLDEN.items() if golden["numbers"]]         # the large VGG has counts and shapes
-QUICK = ("lenet", "bn_lenet", "regnetx32_d2l")       # on the emulator; the others take 6 to 12 s each
+QUICK = ("lenet", "bn_lenet")                        # on the emulator; the others take 6 to 12 s each
 NETS = [(name, "cpu") for name in NUMERIC] + [
     pytest.param((name, "cuda-emu"), marks=() if name in QUICK else pytest.mark.slow) for name in NUMERIC]
 
