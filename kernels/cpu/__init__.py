@@ -1,6 +1,7 @@
 """NumPy float32 and float64 arrays: what is listed here is written by hand in Numba, the rest is the reference."""
 from ..reference import *  # noqa: F401, F403
 from .activation import *  # noqa: F401, F403
+from .batch_norm import *  # noqa: F401, F403
 from .conv import *  # noqa: F401, F403
 from .loss import *  # noqa: F401, F403
 from .math import *  # noqa: F401, F403

@@ -18,7 +18,7 @@ BLOCK = 1 << 14
 def relu(x):
     (x,), restore = flat_alike(x)
     y = np.empty_like(x)
-    _relu(x, x, False, y)
+    _relu(x, y)
     return restore(y)
 
 
@@ -29,20 +29,11 @@ def relu_backward(g, y):
     return restore(gx)
 
 
-def relu_of_sum(y, residual):
-    """relu(y + residual), residual like y or None, written over y where y lies in a known order."""
-    flat, restore = flat_alike(*((y,) if residual is None else (y, residual)))
-    _relu(flat[0], flat[-1], residual is not None, flat[0])
-    return restore(flat[0])
-
-
 @parallel
-def _relu(x, residual, add, y):
-    """y = relu(x), or relu(x + residual) with `add`."""
+def _relu(x, y):
     for block in prange((x.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
-            value = x[i] + residual[i] if add else x[i]
-            y[i] = 0 if value < 0 else value         # nan is not below 0
+            y[i] = 0 if x[i] < 0 else x[i]           # nan is not below 0
 
 
 @parallel

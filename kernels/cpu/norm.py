@@ -1,6 +1,6 @@
-"""Normalisation over channels-last memory.
+"""Layer norm and group norm over channels-last memory.
 
-    memory      x (N, R, C): images, pixels, channels; batch norm takes all images as one, N = 1
+    memory      x (N, R, C): images, pixels, channels
     statistics  of each channel of each image, in float64; NumPy joins them to those of groups: N x C numbers
     parallel    over blocks of about 16 Ki numbers, whatever the number of threads.  A block fits the cache, and its
                 sums are joined in a fixed order: the same bits on any number of threads.
@@ -24,13 +24,10 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from .activation import relu_backward, relu_of_sum
 from .layout import nhwc
 from .threads import parallel
 
-__all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
-           "batch_norm_relu", "batch_norm_relu_backward", "batch_norm_relu_eval", "batch_norm_relu_eval_backward",
-           "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward"]
+__all__ = ["layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward"]
 BLOCK = 16384
 LANES = 64
 
@@ -159,63 +156,12 @@ def _gradients(g, x, *coefficients):
     return gx
 
 
-# ---------------------------------------------------------------------------------------- batch norm
-
 def _rstd(var, eps):
     return 1 / np.sqrt(var.astype(np.float64) + eps)
 
 
 def _weight(weight, C):
     return np.ones(C) if weight is None else weight.astype(np.float64)
-
-
-def batch_norm(x, weight, bias, eps):
-    rows = batch_rows(x)
-    mean, squares = _moments(rows)                                                   # (1, C)
-    var = squares / max(1, rows.shape[1])
-    y = like(_normalised(rows, mean, _rstd(var, eps), weight, bias), x)
-    return y, mean[0].astype(x.dtype), var[0].astype(x.dtype)
-
-
-def batch_norm_backward(g, x, mean, var, weight, eps):
-    return _batch_gradients(g, x, mean, _rstd(var, eps), weight, 1 / max(1, x.size // max(1, x.shape[1])))
-
-
-def batch_norm_eval(x, mean, var, weight, bias, eps):
-    return like(_normalised(batch_rows(x), mean[None].astype(np.float64), _rstd(var, eps)[None], weight, bias), x)
-
-
-def batch_norm_eval_backward(g, x, mean, var, weight, eps):
-    return _batch_gradients(g, x, mean, _rstd(var, eps), weight, 0)
-
-
-def _batch_gradients(g, x, mean, rstd, weight, share):
-    """share: by how much each number moves the statistics, 1/n, or 0 where they are constants."""
-    grows, rows, centre = batch_rows(g), batch_rows(x), mean[None]
-    gbias, gweight = _sums(grows, rows, centre)                                      # (1, C)
-    gweight *= rstd
-    scale = rstd * _weight(weight, len(rstd))
-    gx = _gradients(grows, rows, centre, scale[None], -share * scale * rstd * gweight, -share * scale * gbias)
-    return like(gx, x), gweight[0].astype(x.dtype), gbias[0].astype(x.dtype)
-
-
-def batch_norm_relu(x, weight, bias, eps, residual):
-    y, mean, var = batch_norm(x, weight, bias, eps)
-    return relu_of_sum(y, residual), mean, var
-
-
-def batch_norm_relu_eval(x, mean, var, weight, bias, eps, residual):
-    return relu_of_sum(batch_norm_eval(x, mean, var, weight, bias, eps), residual)
-
-
-def batch_norm_relu_backward(g, y, x, mean, var, weight, eps, residual):
-    g = relu_backward(g, y)
-    return *batch_norm_backward(g, x, mean, var, weight, eps), g if residual else None
-
-
-def batch_norm_relu_eval_backward(g, y, x, mean, var, weight, eps, residual):
-    g = relu_backward(g, y)
-    return *batch_norm_eval_backward(g, x, mean, var, weight, eps), g if residual else None
 
 
 # ---------------------------------------------------------------------------------------- group norm

@@ -1,0 +1,294 @@
+"""Batch norm, alone or with what follows it in a net, relu(batch_norm(x) + residual), in two passes over memory.
+
+    memory      x (N, C, ...) with its channels last is seen as lines of k pixels: (R, W), W = k*C.  k > 1 makes the
+                inner loops long where channels are few; column w holds channel w % C.
+    parallel    over tasks of `rows` lines and `band` columns, which depend on the shapes alone
+
+    pass 1      W = k*C                sums of a task          joined in order
+                +------+------+        (2, W), float64         of tasks, columns
+           rows | task | task |   -->   s, q  --+
+                +------+------+                 +-->   mean, variance (C)   -->   y = (x - centre)*scale + shift
+           rows | task | task |   -->   s, q  --+                                 pass 2, the same tasks
+                +------+------+
+
+A task adds up CHUNK lines at a time in the dtype of x, in vector registers, and joins these sums in float64.  Forwards
+they are taken around the chunk's first line f, s = sum (x - f) and q = sum (x - f)^2: f is one of the numbers itself,
+so these are of the size of the spread, not of the mean, and no digits are lost (Chan, Golub & LeVeque 1983, sections
+2-3).  All chunks are then moved to the same zero, the first line of all.
+
+bytes: the forward reads x twice and writes y, the backward reads g and x (and y, behind a relu) twice and writes gx.
+"""
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from .norm import batch_rows, like
+from .threads import parallel
+
+__all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
+           "batch_norm_relu", "batch_norm_relu_backward", "batch_norm_relu_eval", "batch_norm_relu_eval_backward"]
+CHUNK = 64                                           # lines whose sums stay in the dtype of x
+BAND = 256                                           # columns of a task: its sums stay in the first-level cache
+TASKS = 64                                           # at most, one below the other
+
+
+def _lines(x):
+    """(N, C, ...) -> (R, k*C), k pixels beside each other."""
+    pixels = batch_rows(x)[0]                                                        # (R*k, C)
+    R, C = pixels.shape
+    k = math.gcd(R, 1 << max(1, BAND // max(1, C)).bit_length() - 1)
+    return pixels.reshape(R // k, k * C)
+
+
+def _tasks(R, W):
+    """Lines and columns of a task."""
+    rows = CHUNK * max(1, -(-R // (CHUNK * TASKS)))
+    return rows, -(-W // max(1, -(-W // BAND)))
+
+
+# ---------------------------------------------------------------------------------------- the sums of a task
+
+@njit(cache=True, error_model="numpy")
+def _add_moments(x, low, high, left, right, zero, sums):
+    """Add sum (x - zero) and sum (x - zero)^2 over the lines low .. high to sums (2, right - left)."""
+    total, squares = sums
+    s, q = np.empty(right - left, x.dtype), np.empty(right - left, x.dtype)
+    for start in range(low, high, CHUNK):
+        end, first = min(high, start + CHUNK), x[start, left:right]
+        s[:] = 0
+        q[:] = 0
+        for r in range(start, end - 3, 4):           # four lines at once: s and q are read and written less often
+            a, b, c, d = x[r, left:right], x[r + 1, left:right], x[r + 2, left:right], x[r + 3, left:right]
+            for w in range(len(s)):
+                a0, b0, c0, d0 = a[w] - first[w], b[w] - first[w], c[w] - first[w], d[w] - first[w]
+                s[w] += (a0 + b0) + (c0 + d0)
+                q[w] += (a0 * a0 + b0 * b0) + (c0 * c0 + d0 * d0)
+        for r in range(end - (end - start) % 4, end):
+            a = x[r, left:right]
+            for w in range(len(s)):
+                d0 = a[w] - first[w]
+                s[w] += d0
+                q[w] += d0 * d0
+        n = end - start
+        for w in range(len(s)):
+            move = np.float64(first[w]) - zero[w]
+            total[w] += s[w] + n * move
+            squares[w] += q[w] + move * (2 * np.float64(s[w]) + n * move)
+
+
+@njit(cache=True, error_model="numpy")
+def _add_products(g, y, x, kept, masked, keep, low, high, left, right, centre, sums):
+    """Add sum g and sum g*(x - centre) over the lines low .. high to sums (2, right - left).
+
+    masked: g counts only where y > 0; keep: what counts is written to kept
+    """
+    total, products = sums
+    s, p = np.empty(right - left, x.dtype), np.empty(right - left, x.dtype)
+    for start in range(low, high, CHUNK):
+        s[:] = 0
+        p[:] = 0
+        for r in range(start, min(high, start + CHUNK)):
+            gs, ys, xs, ks = g[r, left:right], y[r, left:right], x[r, left:right], kept[r, left:right]
+            if keep:
+                for w in range(len(s)):
+                    ks[w] = gs[w] if ys[w] > 0 else 0
+                gs = ks
+            if masked and not keep:
+                for w in range(len(s)):
+                    v = gs[w] if ys[w] > 0 else 0
+                    s[w] += v
+                    p[w] += v * (xs[w] - centre[w])
+            else:
+                for w in range(len(s)):
+                    s[w] += gs[w]
+                    p[w] += gs[w] * (xs[w] - centre[w])
+        for w in range(len(s)):
+            total[w] += s[w]
+            products[w] += p[w]
+
+
+@njit(cache=True, error_model="numpy")
+def _join(sums, joined):
+    """sums (B, 2, k*C) of tasks, columns -> joined (2, C) of channels, always in this order."""
+    C = joined.shape[1]
+    joined[:] = 0
+    for b in range(len(sums)):
+        for i in range(2):
+            for left in range(0, sums.shape[2], C):
+                part = sums[b, i, left:left + C]
+                for c in range(C):
+                    joined[i, c] += part[c]
+
+
+@njit(cache=True)
+def _repeat(lines, C):
+    """Each line's first C numbers again and again, up to its end."""
+    for i in range(len(lines)):
+        for w in range(C, lines.shape[1]):
+            lines[i, w] = lines[i, w - C]
+
+
+# ---------------------------------------------------------------------------------------- forward
+
+@parallel
+def _forward(x, weight, bias, eps, residual, add, least, fit, rows, band, sums, statistics, y):
+    """y = max(least, batch norm of x, + residual with `add`); statistics (2, C): mean and variance, out if `fit`."""
+    R, W = x.shape
+    C, across, tasks = len(weight), (W + band - 1) // band, len(sums) * ((W + band - 1) // band)
+    lines = np.empty((3, W), x.dtype)                # centre, scale and shift of each column
+    if fit:
+        zero = np.empty(W)
+        for left in range(0, W, C):
+            zero[left:left + C] = x[0, :C]
+        for task in prange(tasks):
+            b, left = task // across, task % across * band
+            right = min(W, left + band)
+            sums[b, :, left:right] = 0
+            _add_moments(x, b * rows, min(R, b * rows + rows), left, right, zero[left:right], sums[b, :, left:right])
+        _join(sums, statistics)
+        n = R * (W // C)
+        for c in range(C):
+            s = statistics[0, c] / n
+            statistics[1, c] = statistics[1, c] / n - s * s
+            statistics[0, c] = zero[c] + s
+    for c in range(C):
+        mean, scale = statistics[0, c], weight[c] / math.sqrt(statistics[1, c] + eps)
+        lines[0, c], lines[1, c] = mean, scale
+        lines[2, c] = bias[c] + (np.float64(lines[0, c]) - mean) * scale     # what rounding takes off the mean
+    _repeat(lines, C)
+    for task in prange(tasks):
+        b, left = task // across, task % across * band
+        right = min(W, left + band)
+        centre, scale, shift = lines[0, left:right], lines[1, left:right], lines[2, left:right]
+        for r in range(b * rows, min(R, b * rows + rows)):
+            xs, rs, ys = x[r, left:right], residual[r, left:right], y[r, left:right]
+            if add:
+                for w in range(len(ys)):
+                    v = (xs[w] - centre[w]) * scale[w] + shift[w] + rs[w]
+                    ys[w] = least if v < least else v                        # nan is not below
+            else:
+                for w in range(len(ys)):
+                    v = (xs[w] - centre[w]) * scale[w] + shift[w]
+                    ys[w] = least if v < least else v
+
+
+def _run_forward(x, statistics, weight, bias, eps, relu, residual):
+    """y, and statistics (2, C): the given ones, or if they are None the batch's."""
+    lines, C, dtype = _lines(x), x.shape[1], x.dtype
+    R, W = lines.shape
+    rows, band = _tasks(R, W)
+    fit, y, sums = statistics is None, np.empty_like(lines), np.empty((-(-R // rows), 2, W))
+    statistics = np.zeros((2, C)) if fit else statistics
+    added = lines if residual is None else batch_rows(residual).reshape(R, W)
+    if x.size:
+        _forward(lines, _parameter(weight, C, dtype, 1), _parameter(bias, C, dtype, 0), float(eps), added,
+                 residual is not None, dtype.type(0 if relu else -np.inf), fit, rows, band, sums, statistics, y)
+    return like(y, x), statistics
+
+
+def _parameter(values, C, dtype, default):
+    return np.full(C, default, dtype) if values is None else np.ascontiguousarray(values, dtype)
+
+
+def _fitted(x, weight, bias, eps, relu, residual):
+    y, statistics = _run_forward(x, None, weight, bias, eps, relu, residual)
+    mean, var = statistics.astype(x.dtype)
+    return y, mean, var
+
+
+def batch_norm(x, weight, bias, eps):
+    return _fitted(x, weight, bias, eps, False, None)
+
+
+def batch_norm_relu(x, weight, bias, eps, residual):
+    return _fitted(x, weight, bias, eps, True, residual)
+
+
+def batch_norm_eval(x, mean, var, weight, bias, eps):
+    return _run_forward(x, np.array([mean, var], np.float64), weight, bias, eps, False, None)[0]
+
+
+def batch_norm_relu_eval(x, mean, var, weight, bias, eps, residual):
+    return _run_forward(x, np.array([mean, var], np.float64), weight, bias, eps, True, residual)[0]
+
+
+# ---------------------------------------------------------------------------------------- backward
+
+@parallel
+def _backward(g, y, x, mean, var, weight, eps, masked, keep, share, rows, band, sums, gparameters, kept, gx):
+    """gx and gparameters (2, C), gweight and gbias; masked, keep: as in _add_products.
+
+    share: by how much each number moves the statistics, 1/n, or 0 where they are constants
+    """
+    R, W = x.shape
+    C, across, tasks = len(mean), (W + band - 1) // band, len(sums) * ((W + band - 1) // band)
+    lines = np.empty((4, W), x.dtype)                # of each column: centre, and p, q, s below
+    lines[0, :C] = mean
+    _repeat(lines, C)
+    for task in prange(tasks):
+        b, left = task // across, task % across * band
+        right = min(W, left + band)
+        sums[b, :, left:right] = 0
+        _add_products(g, y, x, kept, masked, keep, b * rows, min(R, b * rows + rows), left, right,
+                      lines[0, left:right], sums[b, :, left:right])
+    joined = np.empty((2, C))
+    _join(sums, joined)
+    for c in range(C):
+        rstd = 1 / math.sqrt(var[c] + eps)
+        gparameters[0, c], gparameters[1, c] = joined[1, c] * rstd, joined[0, c]
+        lines[1, c] = weight[c] * rstd
+        lines[2, c] = -share * weight[c] * rstd * rstd * rstd * joined[1, c]
+        lines[3, c] = -share * weight[c] * rstd * joined[0, c]
+    _repeat(lines, C)
+    for task in prange(tasks):
+        b, left = task // across, task % across * band
+        right = min(W, left + band)
+        centre, p, q, s = lines[0, left:right], lines[1, left:right], lines[2, left:right], lines[3, left:right]
+        for r in range(b * rows, min(R, b * rows + rows)):
+            gs, ys, xs, gxs = g[r, left:right], y[r, left:right], x[r, left:right], gx[r, left:right]
+            if keep:
+                gs = kept[r, left:right]
+            if masked and not keep:
+                for w in range(len(gxs)):
+                    v = gs[w] if ys[w] > 0 else 0
+                    gxs[w] = p[w] * v + (q[w] * (xs[w] - centre[w]) + s[w])
+            else:
+                for w in range(len(gxs)):
+                    gxs[w] = p[w] * gs[w] + (q[w] * (xs[w] - centre[w]) + s[w])
+
+
+def _run_backward(g, y, x, mean, var, weight, eps, residual, share):
+    """gx, gweight, gbias, gresidual; y: the output of the relu behind, or None for no relu."""
+    lines, C, dtype = _lines(x), x.shape[1], x.dtype
+    R, W = lines.shape
+    rows, band = _tasks(R, W)
+    gs = batch_rows(g).reshape(R, W)
+    ys = gs if y is None else batch_rows(y).reshape(R, W)
+    gx, sums, gparameters = np.empty_like(lines), np.empty((-(-R // rows), 2, W)), np.zeros((2, C), dtype)
+    kept = np.empty_like(lines) if residual else gx
+    if x.size:
+        _backward(gs, ys, lines, np.ascontiguousarray(mean), np.ascontiguousarray(var),
+                  _parameter(weight, C, dtype, 1), float(eps), y is not None, residual, float(share), rows, band, sums,
+                  gparameters, kept, gx)
+    return like(gx, x), *gparameters, like(kept, x) if residual else None
+
+
+def _share(x):
+    return 1 / max(1, x.size // max(1, x.shape[1]))
+
+
+def batch_norm_backward(g, x, mean, var, weight, eps):
+    return _run_backward(g, None, x, mean, var, weight, eps, False, _share(x))[:3]
+
+
+def batch_norm_eval_backward(g, x, mean, var, weight, eps):
+    return _run_backward(g, None, x, mean, var, weight, eps, False, 0)[:3]
+
+
+def batch_norm_relu_backward(g, y, x, mean, var, weight, eps, residual):
+    return _run_backward(g, y, x, mean, var, weight, eps, residual, _share(x))
+
+
+def batch_norm_relu_eval_backward(g, y, x, mean, var, weight, eps, residual):
+    return _run_backward(g, y, x, mean, var, weight, eps, residual, 0)
