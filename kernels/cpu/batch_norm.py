@@ -11,7 +11,7 @@
            rows | task | task |   -->   s, q  --+                                 pass 2, the same tasks
                 +------+------+
 
-A task adds up CHUNK lines at a time in the dtype of x, in vector registers, and joins these sums in float64.  Forwards
+A task adds up CHUNK lines at a time in the dtype of x, vector by vector, and joins these sums in float64.  Forwards
 they are taken around the chunk's first line f, s = sum (x - f) and q = sum (x - f)^2: f is one of the numbers itself,
 so these are of the size of the spread, not of the mean, and no digits are lost (Chan, Golub & LeVeque 1983, sections
 2-3).  All chunks are then moved to the same zero, the first line of all.
@@ -29,8 +29,8 @@ from .threads import parallel
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
            "batch_norm_relu", "batch_norm_relu_backward", "batch_norm_relu_eval", "batch_norm_relu_eval_backward"]
 CHUNK = 64                                           # lines whose sums stay in the dtype of x
-BAND = 256                                           # columns of a task: its sums stay in the first-level cache
-TASKS = 64                                           # at most, one below the other
+BAND = 1024                                          # columns of a task: its sums stay in the first-level cache
+TASKS = 64                                           # at most, one below the other; a multiple of 4
 
 
 def _lines(x):
@@ -43,33 +43,48 @@ def _lines(x):
 
 def _tasks(R, W):
     """Lines and columns of a task."""
-    rows = CHUNK * max(1, -(-R // (CHUNK * TASKS)))
-    return rows, -(-W // max(1, -(-W // BAND)))
+    tasks = max(1, min(TASKS, 4 * -(-R // (4 * CHUNK))))
+    return max(1, -(-R // tasks)), -(-W // max(1, -(-W // BAND)))
 
 
 # ---------------------------------------------------------------------------------------- the sums of a task
+# What follows works on one line.  Few arrays in a loop: LLVM makes no vector code where it would have to compare more
+# than a handful of addresses to see that what is written is not read elsewhere.
 
-@njit(cache=True, error_model="numpy")
-def _add_moments(x, low, high, left, right, zero, sums):
-    """Add sum (x - zero) and sum (x - zero)^2 over the lines low .. high to sums (2, right - left)."""
-    total, squares = sums
+@njit(cache=True)
+def _add_squares(a, b, first, s, q):
+    """Two lines at once: s and q are read and written half as often."""
+    for w in range(len(s)):
+        da, db = a[w] - first[w], b[w] - first[w]
+        s[w] += da + db
+        q[w] += da * da + db * db
+
+
+@njit(cache=True)
+def _add_products(g, x, centre, s, p):
+    for w in range(len(s)):
+        s[w] += g[w]
+        p[w] += g[w] * (x[w] - centre[w])
+
+
+@njit(cache=True)
+def _mask(g, y, zero, kept):
+    for w in range(len(kept)):
+        kept[w] = g[w] if y[w] > zero else zero
+
+
+@njit(cache=True)
+def _moments(x, low, high, left, right, zero, total, squares):
+    """total and squares (right - left) = sum (x - zero) and sum (x - zero)^2 over the lines low .. high."""
+    total[:] = 0
+    squares[:] = 0
     s, q = np.empty(right - left, x.dtype), np.empty(right - left, x.dtype)
     for start in range(low, high, CHUNK):
         end, first = min(high, start + CHUNK), x[start, left:right]
         s[:] = 0
         q[:] = 0
-        for r in range(start, end - 3, 4):           # four lines at once: s and q are read and written less often
-            a, b, c, d = x[r, left:right], x[r + 1, left:right], x[r + 2, left:right], x[r + 3, left:right]
-            for w in range(len(s)):
-                a0, b0, c0, d0 = a[w] - first[w], b[w] - first[w], c[w] - first[w], d[w] - first[w]
-                s[w] += (a0 + b0) + (c0 + d0)
-                q[w] += (a0 * a0 + b0 * b0) + (c0 * c0 + d0 * d0)
-        for r in range(end - (end - start) % 4, end):
-            a = x[r, left:right]
-            for w in range(len(s)):
-                d0 = a[w] - first[w]
-                s[w] += d0
-                q[w] += d0 * d0
+        for r in range(start + 1, end, 2):           # of an odd one the neighbour is the first, which adds nothing
+            _add_squares(x[r, left:right], x[r + 1 if r + 1 < end else start, left:right], first, s, q)
         n = end - start
         for w in range(len(s)):
             move = np.float64(first[w]) - zero[w]
@@ -77,32 +92,24 @@ def _add_moments(x, low, high, left, right, zero, sums):
             squares[w] += q[w] + move * (2 * np.float64(s[w]) + n * move)
 
 
-@njit(cache=True, error_model="numpy")
-def _add_products(g, y, x, kept, masked, keep, low, high, left, right, centre, sums):
-    """Add sum g and sum g*(x - centre) over the lines low .. high to sums (2, right - left).
+@njit(cache=True)
+def _products(g, y, x, kept, masked, keep, low, high, left, right, centre, total, products):
+    """total and products (right - left) = sum g and sum g*(x - centre) over the lines low .. high.
 
     masked: g counts only where y > 0; keep: what counts is written to kept
     """
-    total, products = sums
-    s, p = np.empty(right - left, x.dtype), np.empty(right - left, x.dtype)
+    total[:] = 0
+    products[:] = 0
+    s, p, buffer = np.empty(right - left, x.dtype), np.empty(right - left, x.dtype), np.empty(right - left, x.dtype)
     for start in range(low, high, CHUNK):
         s[:] = 0
         p[:] = 0
         for r in range(start, min(high, start + CHUNK)):
-            gs, ys, xs, ks = g[r, left:right], y[r, left:right], x[r, left:right], kept[r, left:right]
-            if keep:
-                for w in range(len(s)):
-                    ks[w] = gs[w] if ys[w] > 0 else 0
-                gs = ks
-            if masked and not keep:
-                for w in range(len(s)):
-                    v = gs[w] if ys[w] > 0 else 0
-                    s[w] += v
-                    p[w] += v * (xs[w] - centre[w])
-            else:
-                for w in range(len(s)):
-                    s[w] += gs[w]
-                    p[w] += gs[w] * (xs[w] - centre[w])
+            counted = g[r, left:right]
+            if masked:
+                counted = kept[r, left:right] if keep else buffer
+                _mask(g[r, left:right], y[r, left:right], x.dtype.type(0), counted)
+            _add_products(counted, x[r, left:right], centre, s, p)
         for w in range(len(s)):
             total[w] += s[w]
             products[w] += p[w]
@@ -116,9 +123,9 @@ def _join(sums, joined):
     for b in range(len(sums)):
         for i in range(2):
             for left in range(0, sums.shape[2], C):
-                part = sums[b, i, left:left + C]
+                part, total = sums[b, i, left:left + C], joined[i]
                 for c in range(C):
-                    joined[i, c] += part[c]
+                    total[c] += part[c]
 
 
 @njit(cache=True)
@@ -144,8 +151,8 @@ def _forward(x, weight, bias, eps, residual, add, least, fit, rows, band, sums, 
         for task in prange(tasks):
             b, left = task // across, task % across * band
             right = min(W, left + band)
-            sums[b, :, left:right] = 0
-            _add_moments(x, b * rows, min(R, b * rows + rows), left, right, zero[left:right], sums[b, :, left:right])
+            total, squares = sums[b, 0, left:right], sums[b, 1, left:right]
+            _moments(x, b * rows, min(R, b * rows + rows), left, right, zero[left:right], total, squares)
         _join(sums, statistics)
         n = R * (W // C)
         for c in range(C):
@@ -162,15 +169,25 @@ def _forward(x, weight, bias, eps, residual, add, least, fit, rows, band, sums, 
         right = min(W, left + band)
         centre, scale, shift = lines[0, left:right], lines[1, left:right], lines[2, left:right]
         for r in range(b * rows, min(R, b * rows + rows)):
-            xs, rs, ys = x[r, left:right], residual[r, left:right], y[r, left:right]
             if add:
-                for w in range(len(ys)):
-                    v = (xs[w] - centre[w]) * scale[w] + shift[w] + rs[w]
-                    ys[w] = least if v < least else v                        # nan is not below
+                _scale_shift_add(x[r, left:right], residual[r, left:right], centre, scale, shift, least,
+                                 y[r, left:right])
             else:
-                for w in range(len(ys)):
-                    v = (xs[w] - centre[w]) * scale[w] + shift[w]
-                    ys[w] = least if v < least else v
+                _scale_shift(x[r, left:right], centre, scale, shift, least, y[r, left:right])
+
+
+@njit(cache=True)
+def _scale_shift(x, centre, scale, shift, least, y):
+    for w in range(len(y)):
+        v = (x[w] - centre[w]) * scale[w] + shift[w]
+        y[w] = least if v < least else v             # nan is not below
+
+
+@njit(cache=True)
+def _scale_shift_add(x, residual, centre, scale, shift, least, y):
+    for w in range(len(y)):
+        v = (x[w] - centre[w]) * scale[w] + shift[w] + residual[w]
+        y[w] = least if v < least else v
 
 
 def _run_forward(x, statistics, weight, bias, eps, relu, residual):
@@ -229,9 +246,8 @@ def _backward(g, y, x, mean, var, weight, eps, masked, keep, share, rows, band, 
     for task in prange(tasks):
         b, left = task // across, task % across * band
         right = min(W, left + band)
-        sums[b, :, left:right] = 0
-        _add_products(g, y, x, kept, masked, keep, b * rows, min(R, b * rows + rows), left, right,
-                      lines[0, left:right], sums[b, :, left:right])
+        _products(g, y, x, kept, masked, keep, b * rows, min(R, b * rows + rows), left, right, lines[0, left:right],
+                  sums[b, 0, left:right], sums[b, 1, left:right])
     joined = np.empty((2, C))
     _join(sums, joined)
     for c in range(C):
@@ -245,17 +261,21 @@ def _backward(g, y, x, mean, var, weight, eps, masked, keep, share, rows, band, 
         b, left = task // across, task % across * band
         right = min(W, left + band)
         centre, p, q, s = lines[0, left:right], lines[1, left:right], lines[2, left:right], lines[3, left:right]
+        buffer = np.empty(right - left, x.dtype)
         for r in range(b * rows, min(R, b * rows + rows)):
-            gs, ys, xs, gxs = g[r, left:right], y[r, left:right], x[r, left:right], gx[r, left:right]
+            counted = g[r, left:right]
             if keep:
-                gs = kept[r, left:right]
-            if masked and not keep:
-                for w in range(len(gxs)):
-                    v = gs[w] if ys[w] > 0 else 0
-                    gxs[w] = p[w] * v + (q[w] * (xs[w] - centre[w]) + s[w])
-            else:
-                for w in range(len(gxs)):
-                    gxs[w] = p[w] * gs[w] + (q[w] * (xs[w] - centre[w]) + s[w])
+                counted = kept[r, left:right]
+            elif masked:
+                counted = buffer
+                _mask(g[r, left:right], y[r, left:right], x.dtype.type(0), buffer)
+            _combine(counted, x[r, left:right], centre, p, q, s, gx[r, left:right])
+
+
+@njit(cache=True)
+def _combine(g, x, centre, p, q, s, gx):
+    for w in range(len(gx)):
+        gx[w] = p[w] * g[w] + (q[w] * (x[w] - centre[w]) + s[w])
 
 
 def _run_backward(g, y, x, mean, var, weight, eps, residual, share):

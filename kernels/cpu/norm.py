@@ -24,7 +24,6 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from .layout import nhwc
 from .threads import parallel
 
 __all__ = ["layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward"]
@@ -34,9 +33,7 @@ LANES = 64
 
 def _rows(x):
     """(N, C, ...) -> (N, R, C) in memory, R the product of the rest."""
-    last = np.moveaxis(x, 1, -1)
-    if not last.flags.c_contiguous:
-        last = nhwc(x.reshape(*x.shape[:2], math.prod(x.shape[2:]), 1))
+    last = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
     return last.reshape(x.shape[0], math.prod(x.shape[2:]), x.shape[1])
 
 
@@ -47,7 +44,8 @@ def batch_rows(x):
 
 def like(y, x):
     """The way back: (N, R, C) or (1, N*R, C) -> x's shape."""
-    return np.moveaxis(y.reshape(x.shape[0], *x.shape[2:], x.shape[1]), -1, 1)
+    last = y.reshape(x.shape[0], *x.shape[2:], x.shape[1])
+    return last.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 def block_rows(C):
