@@ -16,8 +16,10 @@
 The gradient of a sum over windows is a sum over windows, too: pixel y collects from the outputs whose windows cover it,
 and as starts and ends of windows only ever move on, those outputs are neighbours.
 """
+from functools import lru_cache
+
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from ..reference.pool import window_divisors
 from .layout import nchw, nhwc
@@ -26,6 +28,7 @@ from .threads import parallel
 __all__ = ["max_pool2d", "max_pool2d_backward", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_backward",
            "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_max_pool2d"]
 BAND = 32
+FEW = 64                                             # cells that are added up in the images' own dtype
 
 
 # ---------------------------------------------------------------------------------------- where the windows lie
@@ -38,11 +41,14 @@ def _sliding(n, k, step, pad, dilation, out):
     return np.stack([first, np.maximum(0, (end - first + dilation - 1) // dilation)], 1)
 
 
+@lru_cache(256)
 def _sliding_windows(win):
+    """Rows and columns of a Window; worked out once, for it takes longer than to pool a small image."""
     return (_sliding(win.H, win.KH, win.SH, win.PH, win.DH, win.OH),
             _sliding(win.W, win.KW, win.SW, win.PW, win.DW, win.OW))
 
 
+@lru_cache(256)
 def _adaptive_windows(size, output_size):
     """Rows and columns of bins floor(i*n/out) .. ceil((i+1)*n/out), and how many cells each of OH x OW bins has."""
     bins = []
@@ -62,6 +68,34 @@ def _covering(windows, n):
 
 # ---------------------------------------------------------------------------------------- maximum
 
+@njit(cache=True)
+def _start(low, at, best, where):
+    for c in range(len(best)):
+        best[c] = low
+        where[c] = at
+
+
+@njit(cache=True)
+def _one(a, at, best, where):
+    """Compare one cell, number `at`, with the best so far."""
+    for c in range(len(best)):
+        wins = (a[c] > best[c]) | (a[c] != a[c])
+        best[c] = a[c] if wins else best[c]
+        where[c] = at if wins else where[c]
+
+
+@njit(cache=True)
+def _two(a, b, at, next, best, where):
+    """Two cells side by side, numbers `at` and `next`: the best so far is read and written once for both."""
+    for c in range(len(best)):
+        wins, later = (a[c] > best[c]) | (a[c] != a[c]), b[c] != b[c]
+        top = a[c] if wins else best[c]
+        place = at if wins else where[c]
+        later = later | (b[c] > top)
+        best[c] = b[c] if later else top
+        where[c] = next if later else place
+
+
 @parallel
 def _max_windows(x, rows, columns, DH, DW, y, indices):
     """The last NaN of each window, or else the first of its largest; index -1 and -inf of no cells."""
@@ -69,28 +103,25 @@ def _max_windows(x, rows, columns, DH, DW, y, indices):
     OH, OW = len(rows), len(columns)
     for task in prange(N * OH):
         n, oy = task // OH, task % OH
+        number = indices.dtype.type
         for ox in range(OW):
-            best, where = y[n, oy, ox], indices[n, oy, ox]
+            best, where, taken = y[n, oy, ox], indices[n, oy, ox], columns[ox, 1] // 2 * 2
             top, left = rows[oy, 0], columns[ox, 0]
-            first = top * W + left if rows[oy, 1] * columns[ox, 1] else -1
-            for c in range(C):
-                best[c] = -np.inf
-                where[c] = first
+            _start(x.dtype.type(-np.inf), number(top * W + left if rows[oy, 1] * columns[ox, 1] else -1), best, where)
             for i in range(rows[oy, 1]):
-                for j in range(columns[ox, 1]):
-                    iy, ix = top + i * DH, left + j * DW
-                    at = iy * W + ix
-                    for c in range(C):
-                        value = x[n, iy, ix, c]
-                        wins = (value > best[c]) | (value != value)
-                        best[c] = value if wins else best[c]
-                        where[c] = at if wins else where[c]
+                iy = top + i * DH
+                for j in range(0, taken, 2):
+                    ix = left + j * DW
+                    _two(x[n, iy, ix], x[n, iy, ix + DW], number(iy * W + ix), number(iy * W + ix + DW), best, where)
+                if taken < columns[ox, 1]:
+                    ix = left + taken * DW
+                    _one(x[n, iy, ix], number(iy * W + ix), best, where)
 
 
 def _max_pool(x, rows, columns, DH, DW):
     x = nhwc(x)
     y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), x.dtype)
-    indices = np.empty(y.shape, np.int64)
+    indices = np.empty(y.shape, np.int32 if x.shape[1] * x.shape[2] < 1 << 31 else np.int64)
     _max_windows(x, rows, columns, DH, DW, y, indices)
     return nchw(y), nchw(indices)
 
@@ -100,27 +131,30 @@ def max_pool2d(x, win):
 
 
 def adaptive_max_pool2d(x, output_size):
-    return _max_pool(x, *_adaptive_windows(x.shape[2:], output_size)[:2], 1, 1)
+    return _max_pool(x, *_adaptive_windows(x.shape[2:], tuple(output_size))[:2], 1, 1)
 
 
 @parallel
 def _scatter(g, indices, gx):
-    """Add each g (N, OH*OW, C) to the cell of gx (N, H*W, C) that its index names."""
+    """Add each g (N, OH*OW, C) to the cell of gx (N, H*W, C) that its index names; gx is zeroed first."""
     N, P, C = g.shape
     bands = (C + BAND - 1) // BAND
     for task in prange(N * bands):
         n, first = task // bands, task % bands * BAND
-        last = min(C, first + BAND)
+        last, cells = min(C, first + BAND), gx[n].reshape(-1)
+        for cell in range(gx.shape[1]):
+            gx[n, cell, first:last] = 0
         for p in range(P):
-            for c in range(first, last):
-                if indices[n, p, c] >= 0:
-                    gx[n, indices[n, p, c], c] += g[n, p, c]
+            gs, where = g[n, p, first:last], indices[n, p, first:last]
+            for c in range(len(gs)):
+                if where[c] >= 0:
+                    cells[np.uint64(where[c]) * np.uint64(C) + np.uint64(first + c)] += gs[c]
 
 
 def max_pool2d_backward(g, indices, size, win=None):
     N, C = g.shape[:2]
     g, indices = (nhwc(a).reshape(N, -1 if a.size else 0, C) for a in (g, indices))    # (N, OH*OW, C)
-    gx = np.zeros((N, size[0] * size[1], C), g.dtype)
+    gx = np.empty((N, size[0] * size[1], C), g.dtype)
     _scatter(g, indices, gx)
     return nchw(gx.reshape(N, *size, C))
 
@@ -147,51 +181,76 @@ def max_pool2d_gather(x, indices):
 
 # ---------------------------------------------------------------------------------------- mean
 
+@njit(cache=True)
+def _add(x, total):
+    for c in range(len(total)):
+        total[c] += x[c]
+
+
 @parallel
-def _sum_windows(x, rows, columns, divisors, y):
-    """Each window's sum, added up in float64, by its divisor."""
+def _sum_windows(x, rows, columns, divisors, kind, y):
+    """Each window's sum, added up in the dtype of `kind`, by its divisor: rows first, whole lines of the image."""
     N, H, W, C = x.shape
     OH, OW = len(rows), len(columns)
     for task in prange(N * OH):
         n, oy = task // OH, task % OH
-        total = np.empty(C, np.float64)
+        line, total = np.empty(W * C, kind.dtype), np.empty(C, kind.dtype)
+        line[:] = 0
+        for iy in range(rows[oy, 0], rows[oy, 0] + rows[oy, 1]):
+            _add(x[n, iy].reshape(-1), line)
         for ox in range(OW):
+            to, divisor = y[n, oy, ox], kind.dtype.type(divisors[oy, ox])
+            total[:] = 0
+            for ix in range(columns[ox, 0], columns[ox, 0] + columns[ox, 1]):
+                _add(line[ix * C:ix * C + C], total)
             for c in range(C):
-                total[c] = 0
-            for i in range(rows[oy, 1]):
-                for j in range(columns[ox, 1]):
-                    for c in range(C):
-                        total[c] += x[n, rows[oy, 0] + i, columns[ox, 0] + j, c]
-            for c in range(C):
-                y[n, oy, ox, c] = total[c] / divisors[oy, ox]
+                to[c] = total[c] / divisor
 
 
 def _mean(x, rows, columns, divisors):
     x = nhwc(x)
     y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), x.dtype)
-    _sum_windows(x, rows, columns, divisors, y)
+    few = not y.size or rows[:, 1].max() * columns[:, 1].max() <= FEW
+    _sum_windows(x, rows, columns, divisors, np.empty(0, x.dtype if few else np.float64), y)
     return nchw(y)
 
 
-def _spread(g, rows, columns, divisors, size):
+@lru_cache(256)
+def _sliding_means(*options):
+    """Rows, columns and divisors of `avg_pool2d`, and of its adjoint."""
+    win, divisors = options[0], window_divisors(np, *options, np.float64)
+    return _with_adjoint(*_sliding_windows(win), divisors, (win.H, win.W))
+
+
+@lru_cache(256)
+def _adaptive_means(size, output_size):
+    return _with_adjoint(*_adaptive_windows(size, output_size), size)
+
+
+def _with_adjoint(rows, columns, divisors, size):
+    return (rows, columns, divisors), (_covering(rows, size[0]), _covering(columns, size[1]), np.ones(size)), divisors
+
+
+def _spread(g, means):
     """The adjoint of `_mean`: divide first, then sum over the windows that cover each pixel."""
-    share = nhwc(g) / divisors[:, :, None].astype(g.dtype)
-    return _mean(nchw(share), _covering(rows, size[0]), _covering(columns, size[1]), np.ones(size))
+    _, adjoint, divisors = means
+    last, C = nhwc(g), g.shape[1]
+    lines = last.reshape(*last.shape[:2], last.shape[2] * C)                           # (N, OH, OW*C): long inner loops
+    share = lines / np.repeat(divisors.astype(g.dtype), C, 1)
+    return _mean(nchw(share.reshape(last.shape)), *adjoint)
 
 
-def avg_pool2d(x, win, count_include_pad, divisor_override, pad_after):
-    divisors = window_divisors(np, win, count_include_pad, divisor_override, pad_after, np.float64)
-    return _mean(x, *_sliding_windows(win), divisors)
+def avg_pool2d(x, *options):
+    return _mean(x, *_sliding_means(*options)[0])
 
 
-def avg_pool2d_backward(g, win, count_include_pad, divisor_override, pad_after):
-    divisors = window_divisors(np, win, count_include_pad, divisor_override, pad_after, np.float64)
-    return _spread(g, *_sliding_windows(win), divisors, (win.H, win.W))
+def avg_pool2d_backward(g, *options):
+    return _spread(g, _sliding_means(*options))
 
 
 def adaptive_avg_pool2d(x, output_size):
-    return _mean(x, *_adaptive_windows(x.shape[2:], output_size))
+    return _mean(x, *_adaptive_means(x.shape[2:], tuple(output_size))[0])
 
 
 def adaptive_avg_pool2d_backward(g, size):
-    return _spread(g, *_adaptive_windows(size, g.shape[2:]), size)
+    return _spread(g, _adaptive_means(tuple(size), g.shape[2:]))

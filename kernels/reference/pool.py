@@ -35,7 +35,10 @@ def _inside(first, step, count, size):
 
 
 def max_pool2d(x, win):
-    """The largest of each window and its index y*W + x: the first of equals; the last NaN, if there is one."""
+    """The largest of each window and its index y*W + x: the first of equals; the last NaN, if there is one.
+
+    The indices may be of any integer dtype that holds them.
+    """
     xp, (N, C) = array_module(x), x.shape[:2]
     low = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
     best = xp.full((N, C, win.OH, win.OW), low, x.dtype)

@@ -105,7 +105,9 @@ def _max_pool(name, input, kernel_size, stride, padding, dilation, ceil_mode, re
 def _picked(x, y, indices, win, ndim, dims, return_indices):
     indices = Tensor(indices)
     y = from_images(pick_pooled(x, indices, Tensor(y), win), ndim, dims)
-    return (y, from_images(indices, ndim, dims)) if return_indices else y
+    if return_indices:                               # kernels may give smaller integers
+        return y, from_images(Tensor(indices.data.astype("int64", copy=False)), ndim, dims)
+    return y
 
 
 def _window(name, x, kernel_size, stride, padding, dilation, ceil_mode, dims):
