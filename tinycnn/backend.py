@@ -33,6 +33,8 @@ is_capturing, record = _capture.is_capturing, _capture.record
 _precision = import_module("tinycnn.kernels.precision")
 set_float32_matmul_precision = _precision.set_float32_matmul_precision
 get_float32_matmul_precision = _precision.get_float32_matmul_precision
+set_float32_conv_precision = _precision.set_float32_conv_precision
+get_float32_conv_precision = _precision.get_float32_conv_precision
 
 # device -> the array library that lives on it
 DEVICES = {"cpu": "numpy", "cuda": "cupy", "cuda-emu": "cupy_on_cpu"}

@@ -1,213 +1,196 @@
-"""Convolution: im2col times the weights, without ever writing the im2col matrix.
+"""Convolution: which pixels meet which, and what computes it.
 
-    input, channels last, with its border           im2col: a row per output pixel,      weights, in panels
-    of zeros                                        a column per channel and tap
-    . . . . . . . . . . . .                         +-------------------------+          +----+ +----+
-    . +-------+           .                         | patch of output pixel 0 |          | K  | | K  |
-    . | patch |           .        element (m, k)   | patch of output pixel 1 |    @     |    | |    |
-    . |    0  |           .        lies at          | ...                     |          |    | |    |
-    . +-------+           .     pixels[m] + taps[k] +-------------------------+          +----+ +----+
-    . . . . . . . . . . . .                            K = C/G*KH*KW columns              O/G columns
+    conv2d          every output pixel is its patch of the input times the weights
+    conv2d_input    the same over gy, with the weights transposed: input pixel y was met by tap i from output
+                    oy = (y + padding - i*dilation) / stride, for the taps where that is whole.  Pixels with the same
+                    y mod stride have the same taps: one pass for each, and no product with a zero
 
-Where an element lies in the input is a sum: the place of the pixel's patch, plus the place of channel and tap in a
-patch.  So two short tables of offsets say all there is to know of stride, dilation and padding, and the matrix product
-of matmul.py reads the input through them.  All passes are this product:
+                        stride 2, kernel 3, padding 1          y = 0, 2, 4, ...   meet tap 1
+                                                               y = 1, 3, 5, ...   meet taps 0 and 2
 
-    forward                 rows = pixels, steps = taps,        B = weights
-    gradient of the weight  rows = taps,   steps = pixels,      B = gy: the same matrix, transposed
-    gradient of the input   the forward pass over gy, weights transposed: input pixel y was met by tap i from output
-                            oy = (y + padding - i*dilation) / stride, for the taps where that is whole.  Pixels with the
-                            same y mod stride have the same taps: one pass for each, and no product with a zero
-    depthwise (C/G = 1)     a vector of channels for each element, so that lane n meets channel n only
+    conv2d_weight   the patches, transposed, times gy (weights.py)
 
-    memory     channels last: pixels and taps next to each other share their cache lines.  Padded input: one copy
-    parallel   as matmul.py: over tiles of pixels, blocks of channels and groups; same bits on any number of threads
-    work       2 * N*OH*OW * O * C/G*KH*KW floating-point operations
+Three algorithms compute these passes; choose.py says which one and why:
+
+    direct     implicit im2col and a register tile (correlate.py, weights.py): any shape
+    winograd   3x3 kernels with 2.25 or 4 times fewer multiplications (winograd.py)
+    grouped    groups of 1, 2, 4 or 8 channels, several of them in one vector (grouped.py)
+
+    memory     channels last; for the gradient of weights, and where channels are few, a copy with its border of
+               zeros
 """
-from typing import NamedTuple
-
 import numpy as np
 from numba import prange
 
-from .layout import nchw
-from .matmul import BM, NEAR, Panels, in_place, pack, product
-from .microkernel import BYTES
+from . import grouped, winograd
+from .choose import algorithm
+from .correlate import Image, Walk, aligned, correlate, pack
+from .layout import nchw, nhwc
 from .threads import parallel
+from .weights import patches_times
 
 __all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight"]
 
-
-# ---------------------------------------------------------------------------------------- channels
-
-class Cut(NamedTuple):
-    """How the channels are cut into independent products: groups of so many in- and out-channels."""
-    each: bool                                       # depthwise: one vector of channels is a group
-    groups: int
-    inside: int
-    outside: int
+TILES = {"winograd4": 4, "winograd2": 2}
+FEW = 16                                             # channels below which the taps of a row are joined to one run
 
 
-def _cut(weight, groups):
-    O, channels = weight.shape[:2]
-    if groups == 1 or channels > 1:
-        return Cut(False, groups, channels, O // groups)
-    lanes = BYTES // weight.itemsize
-    return Cut(True, -(-O // lanes), lanes, lanes)   # O: a channel with several kernels is taken several times
+# ---------------------------------------------------------------------------------------- which pixels meet
 
-
-def _images(x, cut, channels):
-    """(N, C, H, W) -> (N, H, W, C), not copied; for depthwise, every channel as often as it has kernels."""
-    x = x.transpose(0, 2, 3, 1)
-    return np.repeat(x, channels // x.shape[3], 3) if cut.each and x.shape[3] < channels else x
-
-
-def _taps_last(weight, cut):
-    """(O, 1, KH, KW) -> (KH*KW, O filled up to whole vectors)"""
-    out = np.zeros((weight[0].size, cut.groups * cut.outside), weight.dtype)
-    out[:, :len(weight)] = weight.reshape(len(weight), -1).T
-    return out
-
-
-def _vectors(b, cut):
-    """(K, whole vectors of channels), C order, as the `Panels` of a depthwise product: in place."""
-    return Panels(b.reshape(-1), cut.outside, cut.outside, 0, cut.groups * cut.outside)
-
-
-# ---------------------------------------------------------------------------------------- geometry
-
-class Walk(NamedTuple):
-    """Along one axis: output cell first + a*every, for a < count, meets input cell a*step + offsets[t] by taps[t]."""
-    first: int
-    every: int
-    count: int
-    step: int
-    taps: np.ndarray
-    offsets: np.ndarray
-
-
-def _forward(win):
+def forward(win):
     """The walks of the forward pass along both axes."""
     def axis(K, S, P, D, count):
         return Walk(0, 1, count, S, np.arange(K), np.arange(K) * D - P)
     return axis(win.KH, win.SH, win.PH, win.DH, win.OH), axis(win.KW, win.SW, win.PW, win.DW, win.OW)
 
 
-def _backward(win):
+def backward(win):
     """The walks of the input gradient along both axes, a list for each: one per phase of the stride."""
     def axis(size, K, S, P, D):
         for first in range(min(S, size)):
-            taps = np.flatnonzero((first + P - np.arange(K) * D) % S == 0)
+            taps = np.flatnonzero((first + P - np.arange(K) * D) % S == 0)[::-1].copy()  # by rising offsets
             yield Walk(first, S, -(-(size - first) // S), 1, taps, (first + P - taps * D) // S)
     return list(axis(win.H, win.KH, win.SH, win.PH, win.DH)), list(axis(win.W, win.KW, win.SW, win.PW, win.DW))
 
 
-def _bordered(x, ys, xs, channels):
-    """(N, H, W, C), C order or not -> the same with the border that the walks reach into, and so many channels, in
-    C order; the row and the column where x begins.  No copy where nothing is to be added."""
-    def border(walks, size):
-        low = min([0, *(w.offsets.min() for w in walks if w.taps.size)])
-        high = max([0, *((w.count - 1) * w.step + w.offsets.max() - (size - 1) for w in walks if w.taps.size)])
-        return int(-low), int(high)
-    (N, H, W, C), (top, bottom), (left, right) = x.shape, border(ys, x.shape[1]), border(xs, x.shape[2])
-    if top + bottom + left + right == 0 and channels == C:
-        return np.ascontiguousarray(x), (0, 0)
-    out = np.zeros((N, top + H + bottom, left + W + right, channels), x.dtype)
-    out[:, top:top + H, left:left + W, :C] = x
-    return out, (top, left)
+def bordered(x, ys, xs):
+    """(N, H, W, C) with the zeros around it that the walks reach into, and the walks as they are there.
+
+    No copy where they stay inside.
+    """
+    N, H, W, C = x.shape
+
+    def reach(walk, size):
+        """Cells wanted before the first and after the last, and the walk with the first ones there."""
+        offsets = walk.offsets
+        low, high = min(0, offsets.min()), max(0, (walk.count - 1) * walk.step + offsets.max() - (size - 1))
+        return -low, high, walk._replace(offsets=offsets - low)
+    (top, below, ys), (left, right, xs) = reach(ys, H), reach(xs, W)
+    if not top + below + left + right:
+        return x, ys, xs
+    out = aligned(N * (top + H + below) * (left + W + right) * C, x.dtype).reshape(N, top + H + below, -1, C)
+    _border(x, top, left, out)
+    return out, ys, xs
 
 
-def _offsets(shape, N, ys, xs):
-    """Where pixels (n, y, x) begin in memory of the given (N, H, W, C) shape, for n < N, y in ys, x in xs."""
-    _, H, W, C = shape
-    n = np.arange(N)[:, None, None] * (H * W * C)
-    return (n + (ys * (W * C))[:, None] + xs * C).reshape(-1)             # (N, len(ys), len(xs)) -> (M,)
+@parallel
+def _border(x, top, left, out):
+    N, H, W, C = x.shape
+    for task in prange(N * out.shape[1]):
+        n, y = task // out.shape[1], task % out.shape[1] - top
+        row = out[n, y + top]
+        for i in range(left):
+            row[i] = 0
+        for i in range(left + W, out.shape[2]):
+            row[i] = 0
+        for i in range(W):
+            for c in range(C):
+                row[left + i, c] = x[n, y, i, c] if 0 <= y < H else 0
 
 
-def _pixels(x, origin, y, w):
-    """Where the patch of every output pixel begins."""
-    return _offsets(x.shape, len(x), origin[0] + np.arange(y.count) * y.step, origin[1] + np.arange(w.count) * w.step)
-
-
-def _taps(x, cut, y, w):
-    """Where channel and tap (c, i, j) lie in a patch."""
-    taps = _offsets(x.shape, 1, y.offsets, w.offsets)
-    return (np.arange(1 if cut.each else cut.inside)[:, None] + taps).reshape(-1)
-
-
-def _correlate(x, origin, y, w, panels, cut, out, bias=None):
-    """One pass over all output pixels of one walk along each axis, written into out."""
-    ys, xs = y.first + np.arange(y.count) * y.every, w.first + np.arange(w.count) * w.every
-    product(x.reshape(-1), cut.inside, _pixels(x, origin, y, w), _taps(x, cut, y, w), panels, cut.groups, cut.outside,
-            out.reshape(-1), cut.outside, _offsets(out.shape, len(out), ys, xs), bias=bias, each=cut.each)
+def joined(x, ys, xs):
+    """x, its walks, and how many numbers of each patch lie in a row: a pixel's channels, or where these are few, and
+    neighbouring taps meet neighbouring pixels, those of a whole row of taps."""
+    few = x.shape[3] < FEW and ys.offsets.size and xs.offsets.size > 1 and (np.diff(xs.offsets) == 1).all()
+    if not few:
+        return x, ys, xs, x.shape[3]
+    x, ys, xs = bordered(x, ys, xs)
+    return x, ys, xs._replace(offsets=xs.offsets[:1]), x.shape[3] * xs.offsets.size
 
 
 # ---------------------------------------------------------------------------------------- the three passes
 
 def conv2d(x, weight, bias, win, groups):
     """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW)"""
-    O, cut, (rows, columns) = len(weight), _cut(weight, groups), _forward(win)
-    x, origin = _bordered(_images(x, cut, O), [rows], [columns], cut.groups * cut.inside)
-    y = np.empty((len(x), win.OH, win.OW, cut.groups * cut.outside), x.dtype)
-    if y.size:
-        if cut.each:
-            panels = _vectors(_taps_last(weight, cut), cut)
-        else:
-            K = weight[0].size
-            w = np.ascontiguousarray(weight).reshape(-1)
-            panels = pack(w, groups, cut.outside * K, np.arange(K), cut.outside, K)
-        if bias is not None:
-            bias = np.append(bias, np.zeros(y.shape[3] - O, x.dtype))
-        _correlate(x, origin, rows, columns, panels, cut, y, bias)
-    return nchw(np.ascontiguousarray(y[..., :O]))
+    (O, Cg), KK, x = weight.shape[:2], win.KH * win.KW, nhwc(x)
+    y = aligned(len(x) * win.OH * win.OW * O, x.dtype).reshape(len(x), win.OH, win.OW, O)
+    how = algorithm("output", win, Cg, O // groups, groups, x.dtype)
+    if not y.size:
+        pass
+    elif how == "grouped":
+        x = _repeated(x, O)
+        kernels = weight.reshape(O, Cg, KK).transpose(2, 1, 0)                           # (taps, C/G, O)
+        grouped.correlate(x.reshape(-1), Image(*x.shape, 0), *forward(win), kernels, Cg, y.reshape(-1),
+                          Image(*y.shape, 0), bias)
+    elif how == "direct":
+        k = (np.arange(KK)[:, None] + np.arange(Cg) * KK).reshape(-1)                    # (taps, C/G) -> (K,)
+        panels = pack(_flat(weight), groups, O // groups * Cg * KK, k, O // groups, Cg * KK)
+        _direct(x, *forward(win), panels, groups, O // groups, y, bias)
+    else:
+        winograd.correlate(x, weight, False, TILES[how], win.PH, win.PW, y, bias)
+    return nchw(y)
 
 
 def conv2d_input(gy, weight, win, groups):
     """The gradient with respect to x: (N, O, OH, OW), (O, C/G, KH, KW) -> (N, C, H, W)"""
-    (O, Cg), KK, cut, (ys, xs) = weight.shape[:2], win.KH * win.KW, _cut(weight, groups), _backward(win)
-    gy, origin = _bordered(gy.transpose(0, 2, 3, 1), ys, xs, cut.groups * cut.outside)
-    cut = cut._replace(inside=cut.outside, outside=cut.inside)           # what goes in now came out then
-    gx = np.empty((len(gy), win.H, win.W, cut.groups * cut.outside), gy.dtype)
-    if gx.size:
-        w = _taps_last(weight, cut) if cut.each else np.ascontiguousarray(weight).reshape(-1)
+    (O, Cg), Og, gy = weight.shape[:2], len(weight) // groups, nhwc(gy)
+    how = algorithm("input", win, Cg, Og, groups, gy.dtype)
+    C = O if how == "grouped" else Cg * groups       # with several kernels to a channel: one gradient for each of them
+    gx = aligned(len(gy) * win.H * win.W * C, gy.dtype).reshape(len(gy), win.H, win.W, C)
+    if not gx.size:
+        pass
+    elif how.startswith("winograd"):
+        winograd.correlate(gy, weight, True, TILES[how], 2 - win.PH, 2 - win.PW, gx)
+    else:
+        ys, xs = backward(win)
         for y in ys:
             for x in xs:
                 taps = (y.taps[:, None] * win.KW + x.taps).reshape(-1)
-                if cut.each:
-                    panels = _vectors(w[taps], cut)
-                else:
-                    k = (np.arange(cut.inside)[:, None] * (Cg * KK) + taps).reshape(-1)       # (O/G, taps) -> (K,)
-                    panels = pack(w, groups, cut.inside * Cg * KK, k, Cg, KK)
-                _correlate(gy, origin, y, x, panels, cut, gx)
-    if cut.each:
-        gx = np.ascontiguousarray(gx[..., :O])
-        if O > groups:                               # the kernels of a channel: add up what they give
-            gx = gx.reshape(*gx.shape[:3], groups, O // groups).sum(4)
+                _input_phase(how, gy, weight, y, x, taps, groups, gx)
+    if C > Cg * groups:
+        gx = gx.reshape(*gx.shape[:3], groups, Og).sum(4)
     return nchw(gx)
+
+
+def _input_phase(how, gy, weight, ys, xs, taps, groups, gx):
+    """The pixels of gx that meet these taps."""
+    (O, Cg), KK, Og = weight.shape[:2], weight[0, 0].size, len(weight) // groups
+    if how == "grouped":
+        width = Og if Cg > 1 else 1
+        turned = weight.reshape(-1, width, Cg, KK)[..., taps].transpose(3, 1, 0, 2)      # (taps, O/G, G, C/G)
+        grouped.correlate(gy.reshape(-1), Image(*gy.shape, 0), ys, xs, turned.reshape(len(taps), width, gx.shape[3]), width,
+                          gx.reshape(-1), Image(*gx.shape, 0))
+    else:
+        k = (taps[:, None] + np.arange(Og) * (Cg * KK)).reshape(-1)                      # (taps, O/G) -> (K,)
+        _direct(gy, ys, xs, pack(_flat(weight), groups, Og * Cg * KK, k, Cg, KK), groups, Cg, gx)
 
 
 def conv2d_weight(x, gy, win, groups):
     """The gradient with respect to the weight: (N, C, H, W), (N, O, OH, OW) -> (O, C/G, KH, KW)"""
-    O, Cg = gy.shape[1], x.shape[1] // groups
-    gw = np.zeros((O, Cg, win.KH, win.KW), x.dtype)
+    O, Cg, x, gy, (ys, xs) = gy.shape[1], x.shape[1] // groups, nhwc(x), nhwc(gy), forward(win)
     if not x.size or not gy.size:
-        return gw
-    cut, (rows, columns) = _cut(gw, groups), _forward(win)
-    x, origin = _bordered(_images(x, cut, O), [rows], [columns], cut.groups * cut.inside)
-    gy, _ = _bordered(gy.transpose(0, 2, 3, 1), [], [], cut.groups * cut.outside)
-    pixels, taps = _pixels(x, origin, rows, columns), _taps(x, cut, rows, columns)
-    places, K = np.arange(len(taps)), len(taps)
-    if cut.each:
-        sums = np.empty((K, gy.shape[3]), x.dtype)
-        product(x.reshape(-1), cut.inside, taps, pixels, _vectors(gy, cut), cut.groups, cut.outside, sums.reshape(-1),
-                cut.outside, places * gy.shape[3], each=True)
-        return np.ascontiguousarray(sums[:, :O].T).reshape(gw.shape)
-    if O <= NEAR:
-        panels = in_place(gy.reshape(-1), cut.outside, O, cut.outside)
-    else:
-        panels = pack(gy.reshape(-1), groups, cut.outside, np.arange(len(pixels)) * O, cut.outside, 1)
-    product(x.reshape(-1), Cg, taps, pixels, panels, groups, cut.outside, gw.reshape(-1), cut.outside * K, places, K,
-            most=8 * BM)                             # many rows: neighbouring taps read the same pixels
-    return gw
+        return np.zeros((O, Cg, win.KH, win.KW), x.dtype)
+    how = algorithm("weight", win, Cg, O // groups, groups, x.dtype)
+    if how.startswith("winograd"):
+        return winograd.weights(x, gy, TILES[how], win.PH, win.PW)
+    if how == "grouped":
+        x = _repeated(x, O)
+        sums = grouped.weights(x.reshape(-1), Image(*x.shape, 0), ys, xs, gy.reshape(-1), O, Cg)
+        return np.ascontiguousarray(sums.transpose(2, 1, 0)).reshape(O, Cg, win.KH, win.KW)
+    (x, ys, xs), inside = bordered(x, ys, xs), Cg
+    if groups == 1:
+        x, ys, xs, inside = joined(x, ys, xs)
+    sums = patches_times(x, inside, ys, xs, gy, groups, O // groups)                     # (G, taps * C/G, O/G)
+    sums = sums.reshape(groups, win.KH, win.KW, Cg, O // groups)
+    return np.ascontiguousarray(sums.transpose(0, 4, 3, 1, 2)).reshape(O, Cg, win.KH, win.KW)
+
+
+def _flat(weight):
+    return np.ascontiguousarray(weight).reshape(-1)
+
+
+def _repeated(x, channels):
+    """Every channel as often as it has kernels."""
+    return x if x.shape[3] == channels else np.repeat(x, channels // x.shape[3], 3)
+
+
+def _direct(x, ys, xs, panels, groups, columns, out, bias=None):
+    """One pass over all output pixels of one walk along each axis, written into out (N, OH, OW, groups * columns)."""
+    inside = x.shape[3] // groups
+    if groups == 1:
+        x, ys, xs, inside = joined(x, ys, xs)
+    correlate(x.reshape(-1), Image(*x.shape, inside), inside, 1, ys, xs, panels, columns, out.reshape(-1),
+              Image(*out.shape, columns), bias)
 
 
 # ---------------------------------------------------------------------------------------- im2col for its own sake

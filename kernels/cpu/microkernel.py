@@ -10,114 +10,98 @@
       a[5] --broadcast-->                     | acc | acc | acc | acc |
 
 Per step k: NV + MR loads for MR * NV fused multiply-adds, so that the two multipliers of a core and not its loads are
-the limit.  The compiler does not find this tiling in ordinary loops (it reaches a fifth of the peak); so the tile is
-spelled out here as vector code, by a generator of fifty lines, for any number of rows and vectors and both dtypes.
+the limit.  The compiler does not find this tiling in ordinary loops (it reaches a fifth of the peak).
 
-A is never copied: its element (m, k) lies at a[rows[m] + steps[k]], for two tables of offsets.  A matrix has
-rows[m] = m * (row length), steps[k] = k; its transpose has them exchanged; the patches of a convolution have the place
-of output pixel m in the one and the place of tap and channel k in the other (conv.py).
+A is never copied.  Its K columns are T runs of `run` numbers, and `table` says where the runs of each row begin:
 
-The depthwise tile differs in one line: A's element is a vector, too, one number per channel, instead of a broadcast.
+    element (m, t*run + i)   at   a[a_at + table[t*ld + m] + i*a_step]
 
-    layout     flat arrays; row m of C at c[c_at + places[q0 + m]], row k of B at b[b_at + k*ldb].  `fresh`: the sums
-               start from start[start_at:] (a bias, or zeros), else from what C holds (the sum so far)
+                         t = 0                 t = 1                 t = T - 1
+    row m of A      [====== run ======]   [====== run ======] ... [====== run ======]
+                    ^ table[0*ld + m]     ^ table[1*ld + m]
+
+A matrix has one run, its row.  The patch of a convolution has one for each tap: the channels of a pixel (conv.py).  The
+runs of a gradient of weights are rows of pixels.
+
+    layout     flat arrays; row m of C at c[c_at + places[m]], row (t, i) of B at b[b_at + b_rows[t] + i*NR].  `fresh`:
+               the sums start from start[start_at:] (a bias, or zeros), else from what C holds.  Only the first
+               `columns` of a row of C are read and written.  `least`: what the results are raised to (0: a ReLU)
     parallel   no: one tile by one thread
+    work       2 * MR * NR * K FLOPs; 4 bytes * (MR + NR) * K from the first two caches
 """
-import llvmlite.binding as llvm
-from llvmlite import ir
 from numba import njit
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+
+from .vector import REGISTERS, lanes, vector_code
+
+WIDE, HALF, ONE = (4, 2, 1) if REGISTERS == 32 else (2, 1, 1)    # vectors in a panel of B
+ROWS = 12                                                # a multiple of the rows of every tile
+UNROLL = 2
 
 
-def _vector_bytes():
-    """64 with AVX-512, 32 with AVX, else 16: what one register of this machine holds."""
-    features = llvm.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+def _tile(MR, NV):
+    """The generator: a function that computes one tile of MR rows and NV vectors."""
 
+    @vector_code("c", "c_at", "places", "m0", "columns", "start", "start_at", "fresh", "least", "a", "a_at", "table",
+                 "ld", "T", "run", "a_step", "b", "b_at", "b_rows")
+    def tile(v, a):
+        shifts = [j * v.lanes for j in range(NV)]
+        masks = [v.below(a.columns, shift) for shift in shifts]
+        rows = [v.sum(a.c_at, v.element(a.places, v.plus(a.m0, m))) for m in range(MR)]
+        sums = {}
+        for m in range(MR):
+            begin = v.choose(a.fresh, v.moved(a.start, a.start_at), v.moved(a.c, rows[m]))
+            for j in range(NV):
+                sums[m, j] = v.variable(v.load_some(begin, v.number(shifts[j]), masks[j]))
 
-BYTES = _vector_bytes()
-WIDE_MR, WIDE_NV = (6, 4) if BYTES == 64 else (6, 2)     # 24 of 32 registers, or 12 of 16
-NARROW_MR = 12                                           # by one vector: for few columns
-ROWS = 12                                                # a multiple of both
+        def column(origins, first, i):
+            """Add one column of A times one row of B."""
+            at = v.sum(first, v.times(i, v.number(NV * v.lanes)))
+            row = [v.load(a.b, v.plus(at, shift)) for shift in shifts]
+            for m in range(MR):
+                factor = v.spread(origins[m], v.times(i, a.a_step))
+                for j in range(NV):
+                    sums[m, j].set(v.fma(factor, row[j], sums[m, j].get()))
 
+        with v.loop(a.T) as t:
+            places = v.sum(a.m0, v.times(t, a.ld))
+            origins = [v.moved(a.a, v.sum(a.a_at, v.element(a.table, v.plus(places, m)))) for m in range(MR)]
+            first = v.sum(a.b_at, v.element(a.b_rows, t))
+            several = v.quotient(a.run, UNROLL)
+            with v.loop(several) as i:
+                for u in range(UNROLL):
+                    column(origins, first, v.plus(v.times(i, v.number(UNROLL)), u))
+            done = v.times(several, v.number(UNROLL))
+            with v.loop(v.difference(a.run, done)) as i:
+                column(origins, first, v.sum(done, i))
 
-def _tile(MR, NV, depthwise=False):
-    """The generator: an intrinsic that emits one MR x NV tile of vector code."""
-
-    @intrinsic
-    def tile(typingctx, c, c_at, places, q0, start, start_at, fresh, a, a_at, rows, m0, steps, k0, K, b, b_at, ldb):
-        number, dtype = types.intp, c.dtype
-        sig = types.void(c, number, places, number, start, number, types.boolean, a, number, rows, number, steps,
-                         number, number, b, number, number)
-
-        def emit(context, builder, signature, args):
-            c, places, start, a, rows, steps, b = (
-                context.make_array(t)(context, builder, v).data
-                for t, v in zip(signature.args, args) if isinstance(t, types.Array))
-            c_at, q0, start_at, fresh, a_at, m0, k0, K, b_at, ldb = (
-                v for t, v in zip(signature.args, args) if not isinstance(t, types.Array))
-            size = dtype.bitwidth // 8
-            lanes = BYTES // size
-            vector = ir.VectorType(context.get_value_type(dtype), lanes)
-            fma = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{8 * size}")
-            undefined = ir.Constant(vector, ir.Undefined)
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
-
-            def plus(at, n):
-                return builder.add(at, context.get_constant(number, n))
-
-            def element(array, at):
-                return builder.load(builder.gep(array, [at]))
-
-            def place(array, at):
-                return builder.bitcast(builder.gep(array, [at]), vector.as_pointer())
-
-            def load(array, at):
-                return builder.load(place(array, at), align=size)
-
-            def spread(array, at):
-                one = builder.insert_element(undefined, element(array, at), ir.IntType(32)(0))
-                return builder.shuffle_vector(one, undefined, zeros)
-
-            at_c = [builder.add(c_at, element(places, plus(q0, m))) for m in range(MR)]
-            at_a = [builder.add(a_at, element(rows, plus(m0, m))) for m in range(MR)]
-            tile = [(m, j, plus(at_c[m], j * lanes), cgutils.alloca_once(builder, vector))
-                    for m in range(MR) for j in range(NV)]
-            for _, j, at, acc in tile:
-                begin = builder.select(fresh, place(start, plus(start_at, j * lanes)), place(c, at))
-                builder.store(builder.load(begin, align=size), acc)
-            with cgutils.for_range(builder, K) as loop:
-                step = element(steps, builder.add(k0, loop.index))
-                row = builder.add(b_at, builder.mul(loop.index, ldb))
-                bs = [load(b, plus(row, j * lanes)) for j in range(NV)]
-                for m, j, _, acc in tile:
-                    if j == 0:
-                        factor = (load if depthwise else spread)(a, builder.add(at_a[m], step))
-                    builder.store(builder.call(fma, [factor, bs[j], builder.load(acc)]), acc)
-            for _, _, at, acc in tile:
-                builder.store(builder.load(acc), place(c, at), align=size)
-            return context.get_dummy_value()
-        return sig, emit
+        least = v.everywhere(a.least)
+        for m in range(MR):
+            for j in range(NV):
+                v.store_some(v.at_least(sums[m, j].get(), least), a.c, v.plus(rows[m], shifts[j]), masks[j])
     return tile
 
 
-wide = _tile(WIDE_MR, WIDE_NV)
-narrow = _tile(NARROW_MR, 1)
-vectors = _tile(NARROW_MR, 1, depthwise=True)
+_wide, _half, _one = _tile(6, WIDE), _tile(12 if WIDE == 4 else 6, HALF), _tile(12, ONE)
+_HALF_ROWS = 12 if WIDE == 4 else 6
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def tiles(c, c_at, places, q0, start, start_at, fresh, a, a_at, rows, m0, M, steps, k0, K, b, b_at, ldb, NR, each):
-    """M rows of C from one panel of B, tile by tile; the tables go on to a multiple of ROWS, repeating the last entry:
-    then the last tile works its last row out more than once.  `each`: depthwise."""
-    if each:
-        for m in range(0, M, NARROW_MR):
-            vectors(c, c_at, places, q0 + m, start, start_at, fresh, a, a_at, rows, m0 + m, steps, k0, K, b, b_at, ldb)
-    elif NR * c.itemsize == BYTES:
-        for m in range(0, M, NARROW_MR):
-            narrow(c, c_at, places, q0 + m, start, start_at, fresh, a, a_at, rows, m0 + m, steps, k0, K, b, b_at, ldb)
+def tiles(c, c_at, places, m0, M, columns, width, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
+          b_at, b_rows):
+    """Rows m0 ... m0 + M - 1 of C from a panel of B that is `width` vectors wide, tile by tile.
+
+    `places` and each line of `table` go on to a multiple of ROWS, repeating the last entry: then the last tile works
+    its last row out more than once.
+    """
+    if width == WIDE:
+        for m in range(m0, m0 + M, 6):
+            _wide(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
+                  b_at, b_rows)
+    elif width == HALF:
+        for m in range(m0, m0 + M, _HALF_ROWS):
+            _half(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
+                  b_at, b_rows)
     else:
-        for m in range(0, M, WIDE_MR):
-            wide(c, c_at, places, q0 + m, start, start_at, fresh, a, a_at, rows, m0 + m, steps, k0, K, b, b_at, ldb)
+        for m in range(m0, m0 + M, 12):
+            _one(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
+                 b_at, b_rows)

@@ -1,0 +1,181 @@
+"""One pass over the pixels of an image: every output pixel is its patch of the input times the weights.
+
+A patch is T runs of numbers, one for each tap of the kernel: the channels of the pixel that the tap meets.  Where they
+begin goes into a table; a tap that meets the border meets a run of zeros instead.  That table is all there is of
+im2col's matrix, whose rows would be the patches:
+
+    input, channels last                table of a strip of output pixels        weights, in panels
+    +---+---+---+---+---+                         tap 0  tap 1  tap 2 ...        +--------+ +--------+
+    |   | a | b | c |   |               pixel 0   [ 0 ]  [ a ]  [ b ]            | K rows | | K rows |
+    +---+---+---+---+---+               pixel 1   [ a ]  [ b ]  [ c ]      @     |        | |        |
+    |   |   |   |   |   |               pixel 2   [ b ]  [ c ]  [ . ]            | 64     | | 32     |
+    +---+---+---+---+---+               ...                                      +--------+ +--------+
+
+How the pixels of input and output meet along one axis is a `Walk`.  The forward pass is a walk along each axis, the
+input's gradient one for each phase of the stride (conv.py).  A matrix product is the case of an image of one row and
+of one tap (matmul.py).
+
+    memory     the input is read where it is; weights are packed into panels, a row of a panel next to the other
+    parallel   over strips of up to 96 output pixels, blocks of panels, and groups.  A sum is cut after BK terms, never
+               between threads: its bits depend neither on their number nor on what else is in the batch
+    work       2 * M * K * columns FLOPs; per block of BK rows, a panel (64 KB) is read from the second cache
+"""
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from .microkernel import HALF, ONE, ROWS, WIDE, tiles
+from .threads import parallel
+from .vector import BYTES, lanes
+
+BM, BK = 8 * ROWS, 256
+TASKS = 16                                           # enough for any balance
+
+
+class Walk(NamedTuple):
+    """Along one axis: output cell first + a*every, for a < count, meets input cell a*step + offsets[t] by taps[t]."""
+    first: int
+    every: int
+    count: int
+    step: int
+    taps: np.ndarray
+    offsets: np.ndarray
+
+
+ALONE = Walk(0, 1, 1, 1, np.zeros(1, np.int64), np.zeros(1, np.int64))     # an axis of one cell
+
+
+class Image(NamedTuple):
+    """Where numbers lie in a flat array: pixel (n, y, x) of group g at ((n*H + y)*W + x)*C + g*group."""
+    N: int
+    H: int
+    W: int
+    C: int
+    group: int
+
+
+class Panels(NamedTuple):
+    """The weights: row k of the panel of columns n0 ... of group g at data[(g*columns + n0)*K + k*width]."""
+    data: np.ndarray
+    K: int
+    groups: int
+    columns: int
+
+
+@njit(cache=True)
+def panel_vectors(left, width):
+    """How many vectors wide the next panel is, with so many columns left; a vector has `width` numbers."""
+    vectors = (left + width - 1) // width
+    return WIDE if vectors >= WIDE else HALF if vectors >= HALF else ONE
+
+
+def room_for(columns, dtype):
+    """Columns filled up to whole vectors."""
+    return columns + -columns % lanes(dtype)
+
+
+def aligned(size, dtype):
+    """An empty flat array that begins at a vector's boundary: a vector across two cache lines takes twice as long."""
+    room = np.empty(size + BYTES, dtype)
+    start = -room.ctypes.data % BYTES // room.itemsize
+    return room[start:start + size]
+
+
+def pack(b, groups, group, rows, columns, column):
+    """`Panels` of B, whose element (k, n) of group g is b[g*group + rows[k] + n*column]."""
+    room = room_for(columns, b.dtype)
+    data = aligned(groups * room * len(rows), b.dtype)
+    _pack(b, groups, group, rows, columns, column, room, data)
+    return Panels(data, len(rows), groups, room)
+
+
+@parallel
+def _pack(b, groups, group, rows, columns, column, room, out):
+    K, vector = len(rows), BYTES // b.itemsize
+    blocks, chunks = (room + WIDE * vector - 1) // (WIDE * vector), (K + BK - 1) // BK
+    for task in prange(groups * blocks * chunks):
+        g, block, k0 = task // chunks // blocks, task // chunks % blocks, task % chunks * BK
+        n0 = block * WIDE * vector
+        end = min(room, n0 + WIDE * vector)
+        while n0 < end:
+            width = panel_vectors(room - n0, vector) * vector
+            at, filled = (g * room + n0) * K, min(width, columns - n0)
+            for k in range(k0, min(K, k0 + BK)):
+                start = g * group + rows[k] + n0 * column
+                for n in range(filled):
+                    out[at + k * width + n] = b[start + n * column]
+                for n in range(filled, width):
+                    out[at + k * width + n] = 0
+            n0 += width
+
+
+def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias=None, relu=False):
+    """out = patches @ panels + bias, raised to 0 with `relu`, at the pixels of the walks ys and xs.
+
+    x, out   flat arrays; `image` and `out_image` say where their pixels lie
+    run      numbers of a patch from one pixel, `step` apart
+    columns  how many there are for each group; bias (groups * columns,)
+    """
+    groups, dtype = panels.groups, out.dtype
+    starts = np.zeros((groups, panels.columns), dtype)
+    if bias is not None:
+        starts[:, :columns] = bias.reshape(groups, columns)
+    rows = image.N * ys.count * xs.count
+    blocks = -(-panels.columns // (WIDE * lanes(dtype)))
+    strip = min(BM, max(1, -(-rows * groups // (TASKS * ROWS))) * ROWS)
+    several = max(1, blocks * -(-rows // strip) * groups // TASKS)        # blocks of panels that make one task
+    _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups,
+               starts.reshape(-1), np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several,
+               np.zeros(max(1, run * step), dtype))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image):
+    """For output pixels m0 ...: where the patch of each begins for every tap, and where its result belongs."""
+    ld, vertical, horizontal = len(places), np.empty(len(places), np.int64), np.empty(len(places), np.int64)
+    begin = np.empty(ld, np.int64)
+    for m in range(ld):                              # past the end, the last one again
+        pixel = m0 + min(m, count - 1)
+        n, a, b = pixel // xs.count // ys.count, pixel // xs.count % ys.count, pixel % xs.count
+        vertical[m], horizontal[m] = a * ys.step, b * xs.step
+        begin[m] = n * image.H * image.W * image.C
+        y, x_ = ys.first + a * ys.every, xs.first + b * xs.every
+        places[m] = ((n * out_image.H + y) * out_image.W + x_) * out_image.C
+    nothing = (zeros.ctypes.data - x.ctypes.data) // x.itemsize - g * image.group
+    for i in range(len(ys.offsets)):
+        for j in range(len(xs.offsets)):
+            line = table[(i * len(xs.offsets) + j) * ld:]
+            for m in range(ld):
+                y, x_ = vertical[m] + ys.offsets[i], horizontal[m] + xs.offsets[j]
+                inside = (y >= 0) & (y < image.H) & (x_ >= 0) & (x_ < image.W)
+                line[m] = begin[m] + (y * image.W + x_) * image.C if inside else nothing
+
+
+@parallel
+def _correlate(x, image, run, step, ys, xs, b, K, b_columns, columns, groups, starts, least, out, out_image, strip,
+               several, zeros):
+    M, T, vector = image.N * ys.count * xs.count, len(ys.offsets) * len(xs.offsets), BYTES // x.itemsize
+    strips, wide = (M + strip - 1) // strip, WIDE * vector * several
+    blocks = (b_columns + wide - 1) // wide
+    for task in prange(groups * blocks * strips):
+        g, block, m0 = task % groups, task // groups % blocks, task // groups // blocks * strip
+        count = min(strip, M - m0)
+        ld = (count + ROWS - 1) // ROWS * ROWS
+        table, places, b_rows = np.empty(T * ld, np.int64), np.empty(ld, np.int64), np.empty(T, np.int64)
+        _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image)
+        depth, taps = max(1, min(run, BK)), max(1, BK // max(1, run))
+        for t0 in range(0, max(1, T), taps):
+            for i0 in range(0, max(1, run), depth):
+                last = t0 + taps >= T and i0 + depth >= run
+                n0 = block * wide
+                while n0 < min(b_columns, block * wide + wide):
+                    width = panel_vectors(b_columns - n0, vector)
+                    NR = width * vector
+                    for t in range(min(taps, T)):
+                        b_rows[t] = t * run * NR
+                    tiles(out, g * out_image.group + n0, places, 0, count, columns - n0, width, starts,
+                          g * b_columns + n0, t0 == 0 and i0 == 0, least[1 if last else 0], x,
+                          g * image.group + i0 * step, table[t0 * ld:], ld, min(taps, T - t0), min(depth, run - i0),
+                          step, b, (g * b_columns + n0) * K + (t0 * run + i0) * NR, b_rows)
+                    n0 += NR

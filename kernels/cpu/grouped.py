@@ -1,0 +1,187 @@
+"""Convolutions of narrow groups: 1 (depthwise), 2, 4, 8 or 16 channels, as many out as in, several groups to a vector.
+
+Lane l of a vector holds an output channel.  It needs the channels of its own group only, which lie in the same vector:
+the c-th of them is fetched by a shuffle, the same for all groups.
+
+    width 4:   lane            0  1  2  3 | 4  5  6  7 | ...
+               x               a  b  c  d | e  f  g  h | ...
+               shuffled, c=1   b  b  b  b | f  f  f  f | ...    times the weights of c = 1, one for each lane
+
+Neighbouring outputs of a row share inputs: a tile holds T outputs in registers, loads each of the inputs that they meet
+in a row of taps once, and uses it for all (rows of k taps):
+
+    inputs     q = 0    1    2    3    4    5              T = 4, k = 3:  6 loads for 12 products
+    outputs        [ y0 ][ y1 ][ y2 ][ y3 ]
+                     y0 += x0*w0 + x1*w1 + x2*w2,   y1 += x1*w0 + ...
+
+k and the width are the lengths of tuples (see vector.py): each combination is compiled when it is first met.  For
+kernels and strides that are met rarely every tap is a row of its own, k = 1.
+
+    memory     channels last; the table says where the inputs of a tile lie, zeros where they are outside
+    parallel   forward: over rows of outputs.  Weights: over parts of the rows, whose sums are added up in order
+    work       2 * N*OH*OW * O * width*KH*KW FLOPs; bound by memory when it is depthwise and small
+"""
+import numpy as np
+from numba import njit, prange
+
+from .correlate import aligned
+from .threads import parallel
+from .vector import BYTES, lanes, vector_code
+
+WIDEST = 16
+T = 7                                                # outputs of a tile: maps are 56, 28, 14, 7 wide, or 24, 12, 6, 3
+REGISTERS = 24                                       # sums held at a time
+PARTS = 8
+
+
+def _same(width, c, lanes_):
+    """The shuffle that fetches the c-th channel of each lane's group."""
+    return [lane // width * width + c for lane in range(lanes_)]
+
+
+@vector_code("y", "places", "x", "table", "w", "shift", "columns", "w_at", "rows", "start", "least", "k", "width")
+def _outputs(v, a):
+    """T outputs of one vector of channels: y[places[t] + shift] = start + the sum over rows of taps."""
+    inputs, mask = T - 1 + a.k, v.below(a.columns)
+    sums = [v.variable(v.load_some(a.start, a.shift, mask)) for _ in range(T)]
+    with v.loop(a.rows) as i:
+        row = v.times(i, v.number(inputs))
+        w = v.sum(a.w_at, v.times(i, v.number(a.k * a.width * v.lanes)))
+        for q in range(inputs):
+            met = [(q - j, j) for j in range(a.k) if 0 <= q - j < T]              # output, tap
+            x = v.load_some(a.x, v.sum(v.element(a.table, v.plus(row, q)), a.shift), mask)
+            for c in range(a.width):
+                value = v.shuffle(x, _same(a.width, c, v.lanes)) if a.width > 1 else x
+                for t, j in met:
+                    factor = v.load(a.w, v.plus(w, (j * a.width + c) * v.lanes))
+                    sums[t].set(v.fma(value, factor, sums[t].get()))
+    least = v.everywhere(a.least)
+    for t in range(T):
+        at = v.sum(v.element(a.places, v.number(t)), a.shift)
+        v.store_some(v.at_least(sums[t].get(), least), a.y, at, mask)
+
+
+@vector_code("sums", "sums_at", "x", "table", "gy", "places", "shift", "columns", "tiles", "k", "width")
+def _products(v, a):
+    """For one row of taps and one vector of channels: sums[j, c] += the sum over tiles of gy times what the tap met."""
+    inputs, mask = T - 1 + a.k, v.below(a.columns)
+    several = max(1, REGISTERS // a.k)               # channels of a group at a time
+    for first in range(0, a.width, several):
+        channels = range(first, min(a.width, first + several))
+        at = {(j, c): v.plus(a.sums_at, (j * a.width + c) * v.lanes) for j in range(a.k) for c in channels}
+        totals = {key: v.variable(v.load(a.sums, place)) for key, place in at.items()}
+        with v.loop(a.tiles) as i:
+            begin, outputs = v.times(i, v.number(inputs)), v.times(i, v.number(T))
+            g = [v.load_some(a.gy, v.sum(v.element(a.places, v.plus(outputs, t)), a.shift), mask) for t in range(T)]
+            for q in range(inputs):
+                met = [(q - j, j) for j in range(a.k) if 0 <= q - j < T]          # output, tap
+                x = v.load_some(a.x, v.sum(v.element(a.table, v.plus(begin, q)), a.shift), mask)
+                for c in channels:
+                    value = v.shuffle(x, _same(a.width, c, v.lanes)) if a.width > 1 else x
+                    for t, j in met:
+                        totals[j, c].set(v.fma(value, g[t], totals[j, c].get()))
+        for key, place in at.items():
+            v.store(totals[key].get(), a.sums, place)
+
+
+# ---------------------------------------------------------------------------------------- what a tile meets
+
+def suits(width, out_width, dtype):
+    """Whether groups of this width go several to a vector."""
+    return width == out_width and width <= min(WIDEST, lanes(dtype)) and lanes(dtype) % width == 0
+
+
+def _taps(ys, xs, width):
+    """Where rows of taps begin (rows, 2), and how long they are."""
+    k = len(xs.offsets)
+    if xs.step == 1 and (k == 3 or width == 1 and k in (5, 7)) and (np.diff(xs.offsets) == 1).all():
+        begins = [(y, xs.offsets[0]) for y in ys.offsets]
+    else:
+        begins, k = [(y, x) for y in ys.offsets for x in xs.offsets], 1
+    return np.array(begins, np.int64).reshape(-1, 2), k
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _find(image, n, a, b, inputs, ys, xs, begin, nothing, table):
+    """Where the inputs of outputs (n, a, b ... b + T - 1) of the walks lie, for one row of taps."""
+    y = a * ys.step + begin[0]
+    inside, line = 0 <= y < image.H, (n * image.H + y) * image.W
+    for q in range(inputs):
+        x = (b + q) * xs.step + begin[1]
+        table[q] = (line + x) * image.C if inside and 0 <= x < image.W else nothing
+
+
+# ---------------------------------------------------------------------------------------- passes
+
+def correlate(x, image, ys, xs, weight, width, y, y_image, bias=None, relu=False):
+    """y = x correlated with the kernels of its own group, + bias, at the pixels of the walks.
+
+    x, y     flat arrays, and where their pixels lie (correlate.py)
+    weight   (taps, width, C): of tap and channel of the group, for each output channel
+    """
+    C, dtype, (begins, k) = weight.shape[2], x.dtype, _taps(ys, xs, width)
+    L = lanes(dtype)
+    blocks = -(-C // L)
+    w = np.zeros((len(weight) * width, blocks * L), dtype)
+    w[:, :C] = weight.reshape(-1, C)
+    w = np.ascontiguousarray(w.reshape(-1, blocks, L).swapaxes(0, 1)).reshape(-1)        # (blocks, taps * width, L)
+    start = np.zeros(C, dtype) if bias is None else np.ascontiguousarray(bias)
+    _correlate(x, image, ys, xs, begins, w, blocks, start, dtype.type(0 if relu else -np.inf), y, y_image, C,
+               np.zeros(C, dtype), (0,) * k, (0,) * width)
+
+
+@parallel
+def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C, zeros, k, width):
+    L, rows, inputs = BYTES // x.itemsize, len(begins), T - 1 + len(k)
+    nothing = (zeros.ctypes.data - x.ctypes.data) // x.itemsize
+    for task in prange(image.N * ys.count):
+        n, a = task // ys.count, task % ys.count
+        table, places, waste = np.empty(rows * inputs, np.int64), np.empty(T, np.int64), np.empty(C, x.dtype)
+        nowhere, line = (waste.ctypes.data - y.ctypes.data) // y.itemsize, n * y_image.H + ys.first + a * ys.every
+        for b in range(0, xs.count, T):
+            for i in range(rows):
+                _find(image, n, a, b, inputs, ys, xs, begins[i], nothing, table[i * inputs:])
+            for t in range(T):
+                pixel = line * y_image.W + xs.first + (b + t) * xs.every
+                places[t] = pixel * y_image.C if b + t < xs.count else nowhere
+            for block in range(blocks):
+                _outputs(y, places, x, table, w, block * L, C - block * L,
+                         block * rows * len(k) * len(width) * L, rows, start, least, k, width)
+
+
+def weights(x, image, ys, xs, gy, C, width):
+    """(taps, width, C): of tap and channel of the group, the sums over all pixels of gy times what the tap meets.
+
+    x, gy    flat arrays, gy (N, OH, OW, C)
+    """
+    begins, k = _taps(ys, xs, width)
+    L = lanes(x.dtype)
+    blocks, parts = -(-C // L), min(PARTS, image.N * ys.count)
+    sums = aligned(parts * blocks * len(begins) * k * width * L, x.dtype)
+    sums[:] = 0
+    _weights(x, image, ys, xs, begins, gy, C, np.zeros(C, x.dtype), sums, parts, blocks,
+             (0,) * k, (0,) * width)
+    parts = sums.reshape(parts, blocks, -1, width, L)
+    for part in parts[1:]:
+        parts[0] += part
+    return np.moveaxis(parts[0], 0, 2).reshape(-1, width, blocks * L)[:, :, :C]
+
+
+@parallel
+def _weights(x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, width):
+    size, rows, inputs = len(sums) // parts, len(begins), T - 1 + len(k)
+    L, tiles, lines = BYTES // x.itemsize, (xs.count + T - 1) // T, image.N * ys.count
+    per_row = len(k) * len(width) * L
+    nothing, beyond = (zeros.ctypes.data - x.ctypes.data) // x.itemsize, (zeros.ctypes.data - gy.ctypes.data) // x.itemsize
+    for part in prange(parts):
+        table, places = np.empty(tiles * inputs, np.int64), np.empty(tiles * T, np.int64)
+        for line in range(part * lines // parts, (part + 1) * lines // parts):
+            n, a = line // ys.count, line % ys.count
+            for b in range(tiles * T):
+                places[b] = (line * xs.count + b) * C if b < xs.count else beyond
+            for i in range(rows):
+                for tile in range(tiles):
+                    _find(image, n, a, tile * T, inputs, ys, xs, begins[i], nothing, table[tile * inputs:])
+                for block in range(blocks):
+                    _products(sums, part * size + (block * rows + i) * per_row, x, table, gy, places, block * L,
+                              C - block * L, tiles, k, width)

@@ -1,0 +1,315 @@
+"""Convolution by 3x3 kernels with fewer multiplications: Winograd's F(2x2, 3x3) and F(4x4, 3x3).
+
+An output tile of m x m pixels depends on an input tile of n x n, n = m + 2.  Transformed by two small constant matrices,
+tile and kernel need only be multiplied number by number, and the sum over channels is a matrix product for each of the
+n*n places:
+
+    y  =  A' [ (G w G') * (B' x B) ] A                  Lavin and Gray (2015), arXiv:1509.09308, equation 12
+
+    input, channels last       V: n*n matrices            M: n*n matrices           output
+    +---------+                +----------+               +----------+              +------+
+    |  n x n  |   -- B' B -->  | tiles, C |  @ U (C, O)   | tiles, O |  -- A' A --> | m x m|  + bias
+    |  tile   |                +----------+     for each  +----------+              +------+
+    +---------+                                 place
+
+    multiplications of a pixel:   direct 9,   m = 2: 16/4 = 4,   m = 4: 36/16 = 2.25
+
+Transforms take whole vectors of channels, so both channel counts are multiples of a vector.  The gradient of the input
+is the same over gy with turned weights; the gradient of the weights is  gw = G' [ (B' x B) * (A gy A') ] G  (the
+products now summed over tiles).
+
+    accuracy   the entries of the matrices of m = 4 are up to 8: sums of large numbers that cancel, errors about 5 times
+               those of the direct sum; m = 2 has only 0, 1 and 1/2, and is as exact.  float32 only.  An inf or nan of
+               the input reaches all of its tile's outputs
+    memory     V and M of a task's tiles are its scratch, of about the size of its second cache
+    parallel   forward: over blocks of tiles.  Weights: over rows of tiles, then over places, then over channels
+"""
+import numpy as np
+from numba import njit, prange
+
+from .correlate import ROWS, WIDE, aligned, panel_vectors
+from .microkernel import tiles
+from .threads import parallel
+from .vector import BYTES, vector_code
+
+SCRATCH = 1 << 21                                    # bytes of V and M of one task
+TASKS = 4
+BLOCK = 96                                           # tiles of a block in the gradient of the weights
+
+#          input                         output                    kernel
+B4 = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
+      (0, 4, 0, -5, 0, 1))
+A4 = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+G4 = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6),
+      (0, 0, 1))
+B2 = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+A2 = ((1, 1, 1, 0), (0, 1, -1, -1))
+G2 = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+
+
+def _turned(matrix):
+    return tuple(zip(*matrix))
+
+
+def _transform(matrix, finish=False):
+    """Y = matrix X matrix', for `count` vectors of channels: X at x[x_at[i]], Y to y[y_at[i]], both row by row.
+
+    With `finish` Y is raised to at least `least` after the addition of start[0:].
+    """
+    m, n = len(matrix), len(matrix[0])
+
+    def combined(v, row, values):
+        """The sum of row[i] * values[i], without the zeros, and without multiplying by 1."""
+        total = None
+        for factor, value in zip(row, values):
+            if factor == 0:
+                continue
+            if total is None:
+                total = value if factor == 1 else v.multiply(value, v.constant(factor))
+            elif factor == 1:
+                total = v.add(total, value)
+            elif factor == -1:
+                total = v.subtract(total, value)
+            else:
+                total = v.fma(value, v.constant(factor), total)
+        return total
+
+    @vector_code("y", "y_at", "x", "x_at", "count", "start", "start_at", "least")
+    def transform(v, a):
+        sources = [v.element(a.x_at, v.number(i)) for i in range(n * n)]
+        targets = [v.element(a.y_at, v.number(i)) for i in range(m * m)]
+        least = v.everywhere(a.least)
+        with v.loop(a.count) as i:
+            shift = v.times(i, v.number(v.lanes))
+            columns = []
+            for j in range(n):                       # matrix X, column by column
+                column = [v.load(a.x, v.sum(sources[k * n + j], shift)) for k in range(n)]
+                columns.append([combined(v, row, column) for row in matrix])
+            for r in range(m):                       # times matrix', row by row
+                for k in range(m):
+                    value = combined(v, matrix[k], [column[r] for column in columns])
+                    if finish:
+                        start = v.load(a.start, v.sum(a.start_at, shift))
+                        value = v.at_least(v.add(value, start), least)
+                    v.store(value, a.y, v.sum(targets[r * m + k], shift))
+    return transform
+
+
+_input4, _output4, _kernel4 = _transform(B4), _transform(A4, finish=True), _transform(G4)
+_input2, _output2, _kernel2 = _transform(B2), _transform(A2, finish=True), _transform(G2)
+_gradient4, _weights4 = _transform(_turned(A4)), _transform(_turned(G4))
+_gradient2, _weights2 = _transform(_turned(A2)), _transform(_turned(G2))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _input(m, y, y_at, x, x_at, count, start):
+    if m == 4:
+        _input4(y, y_at, x, x_at, count, start, 0, start[0])
+    else:
+        _input2(y, y_at, x, x_at, count, start, 0, start[0])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _output(m, y, y_at, x, x_at, count, start, start_at, least):
+    if m == 4:
+        _output4(y, y_at, x, x_at, count, start, start_at, least)
+    else:
+        _output2(y, y_at, x, x_at, count, start, start_at, least)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _kernel(m, y, y_at, x, x_at, count):
+    if m == 4:
+        _kernel4(y, y_at, x, x_at, count, x, 0, x[0])
+    else:
+        _kernel2(y, y_at, x, x_at, count, x, 0, x[0])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gradient(m, y, y_at, x, x_at, count, start):
+    if m == 4:
+        _gradient4(y, y_at, x, x_at, count, start, 0, start[0])
+    else:
+        _gradient2(y, y_at, x, x_at, count, start, 0, start[0])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _weights(m, y, y_at, x, x_at, count):
+    if m == 4:
+        _weights4(y, y_at, x, x_at, count, x, 0, x[0])
+    else:
+        _weights2(y, y_at, x, x_at, count, x, 0, x[0])
+
+
+# ---------------------------------------------------------------------------------------- forward
+
+def correlate(x, weight, turned, m, top, left, y, bias=None, relu=False):
+    """y = x correlated with the 3x3 kernels, + bias.
+
+    x        (N, H, W, C), y (N, OH, OW, O): output (0, 0) has its first tap at input (-top, -left)
+    weight   (O, C, 3, 3), or with `turned` (C, O, 3, 3) whose taps are turned by half a circle
+    m        outputs of a tile: 4 or 2
+    """
+    (N, H, W, C), (_, OH, OW, O), places = x.shape, y.shape, (m + 2) ** 2
+    U = aligned(places * C * O, x.dtype)
+    row, column = (O * 9, 9) if turned else (9, C * 9)
+    _transform_weights(np.ascontiguousarray(weight).reshape(-1), row, column, turned, m, C, O, U)
+    tiles_in_all = N * -(-OH // m) * -(-OW // m)
+    block = min(SCRATCH // (4 * places * (C + O)), -(-tiles_in_all // TASKS)) // ROWS * ROWS
+    start = np.zeros(O, x.dtype) if bias is None else np.ascontiguousarray(bias)
+    _correlate(x.reshape(-1), x.shape, U, m, top, left, max(ROWS, block), start, x.dtype.type(0 if relu else -np.inf),
+               y.reshape(-1), y.shape, np.zeros(max(C, O), x.dtype))
+
+
+@parallel
+def _transform_weights(w, row, column, turned, m, C, O, U):
+    """U (places, panels of O, C, NR) = G w G' of the kernels at w[c*row + o*column]."""
+    places, vector = (m + 2) ** 2, BYTES // w.itemsize
+    wide, chunk = WIDE * vector, 16
+    blocks, chunks = (O + wide - 1) // wide, (C + chunk - 1) // chunk
+    for task in prange(blocks * chunks):
+        taps, x_at, y_at = np.empty(9 * wide, w.dtype), np.empty(9, np.int64), np.empty(places, np.int64)
+        n0, c0 = task // chunks * wide, task % chunks * chunk
+        end = min(O, n0 + wide)
+        while n0 < end:
+            NR = panel_vectors(O - n0, vector) * vector
+            for tap in range(9):
+                x_at[tap] = tap * NR
+            for c in range(c0, min(C, c0 + chunk)):
+                for n in range(NR):
+                    at = c * row + (n0 + n) * column
+                    for tap in range(9):
+                        taps[tap * NR + n] = w[at + (8 - tap if turned else tap)]
+                for place in range(places):
+                    y_at[place] = (place * O + n0) * C + c * NR
+                _kernel(m, U, y_at, taps, x_at, NR // vector)
+            n0 += NR
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tile_places(shape, n, y0, x0, side, nothing, at):
+    """Where the pixels of a square tile lie in an image of shape (N, H, W, C), `nothing` for those outside."""
+    _, H, W, C = shape
+    for i in range(side):
+        for j in range(side):
+            inside = 0 <= y0 + i < H and 0 <= x0 + j < W
+            at[i * side + j] = ((n * H + y0 + i) * W + x0 + j) * C if inside else nothing
+
+
+@parallel
+def _correlate(x, shape, U, m, top, left, block, start, least, y, y_shape, zeros):
+    (N, _, _, C), (_, OH, OW, O) = shape, y_shape
+    side, vector = m + 2, BYTES // x.itemsize
+    places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
+    count = N * TH * TW
+    nothing = (zeros.ctypes.data - x.ctypes.data) // x.itemsize
+    for task in prange((count + block - 1) // block):
+        first, few = task * block, min(block, count - task * block)
+        V, M, waste = np.empty(places * block * C, x.dtype), np.empty(places * block * O, x.dtype), np.empty(O, x.dtype)
+        x_at, y_at, v_at, m_at = (np.empty(side * side, np.int64), np.empty(m * m, np.int64),
+                                  np.empty(places, np.int64), np.empty(places, np.int64))
+        for t in range(few):
+            n, ty, tx = (first + t) // TW // TH, (first + t) // TW % TH, (first + t) % TW
+            _tile_places(shape, n, ty * m - top, tx * m - left, side, nothing, x_at)
+            for place in range(places):
+                v_at[place] = (place * block + t) * C
+            _input(m, V, v_at, x, x_at, C // vector, zeros)
+        table, rows, none = np.empty(block, np.int64), np.empty(block, np.int64), np.zeros(1, np.int64)
+        for t in range(block):
+            table[t], rows[t] = min(t, few - 1) * C, min(t, few - 1) * O
+        for place in range(places):
+            n0 = 0
+            while n0 < O:
+                width = panel_vectors(O - n0, vector)
+                tiles(M, place * block * O + n0, rows, 0, few, O - n0, width, zeros, 0, True, x.dtype.type(-np.inf), V,
+                      place * block * C, table, block, 1, C, 1, U, (place * O + n0) * C, none)
+                n0 += width * vector
+        nowhere = (waste.ctypes.data - y.ctypes.data) // y.itemsize
+        for t in range(few):
+            n, ty, tx = (first + t) // TW // TH, (first + t) // TW % TH, (first + t) % TW
+            _tile_places(y_shape, n, ty * m, tx * m, m, nowhere, y_at)
+            for place in range(places):
+                m_at[place] = (place * block + t) * O
+            _output(m, y, y_at, M, m_at, O // vector, start, 0, least)
+
+
+# ---------------------------------------------------------------------------------------- gradient of the weights
+
+def weights(x, gy, m, top, left):
+    """(O, C, 3, 3): the sums over all pixels of gy (N, OH, OW, O) times what x (N, H, W, C) each tap meets."""
+    C, (N, OH, OW, O) = x.shape[3], gy.shape
+    places, count = (m + 2) ** 2, N * -(-OH // m) * -(-OW // m)
+    V, M, U = (aligned(places * n, x.dtype) for n in (count * C, count * O, C * O))
+    gw, zeros = np.empty((O, C, 3, 3), x.dtype), np.zeros(max(C, O), x.dtype)
+    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, m, top, left, zeros, V, M)
+    _multiply(V, M, count, C, O, places, zeros, U)
+    _transform_back(U, m, C, O, gw.reshape(-1))
+    return gw
+
+
+@parallel
+def _transform_both(x, shape, gy, gy_shape, m, top, left, zeros, V, M):
+    """V = B' x B and M = A gy A', BLOCK tiles at a time: V (blocks, places, BLOCK, C), M (blocks, places, panels of O,
+    BLOCK, NR).  The last block is as long as it is."""
+    (_, _, _, C), (N, OH, OW, O) = shape, gy_shape
+    side, vector = m + 2, BYTES // x.itemsize
+    places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
+    count = N * TH * TW
+    outside, beyond = (zeros.ctypes.data - x.ctypes.data) // x.itemsize, (zeros.ctypes.data - gy.ctypes.data) // x.itemsize
+    for task in prange((count + BLOCK - 1) // BLOCK):
+        x_at, g_at, to = np.empty(places, np.int64), np.empty(m * m, np.int64), np.empty(places, np.int64)
+        first, few = task * BLOCK, min(BLOCK, count - task * BLOCK)
+        for t in range(few):
+            n, ty, tx = (first + t) // TW // TH, (first + t) // TW % TH, (first + t) % TW
+            _tile_places(shape, n, ty * m - top, tx * m - left, side, outside, x_at)
+            for place in range(places):
+                to[place] = (first * places + place * few + t) * C
+            _input(m, V, to, x, x_at, C // vector, zeros)
+            _tile_places(gy_shape, n, ty * m, tx * m, m, beyond, g_at)
+            n0 = 0
+            while n0 < O:
+                width = panel_vectors(O - n0, vector)
+                for place in range(places):
+                    to[place] = (first * places + place * few) * O + n0 * few + t * width * vector
+                _gradient(m, M, to, gy, g_at, width, zeros)
+                for i in range(m * m):
+                    g_at[i] += width * vector
+                n0 += width * vector
+
+
+@parallel
+def _multiply(V, M, count, C, O, places, zeros, U):
+    """U (places, C, O) = V' M, summed over the tiles."""
+    vector = BYTES // V.itemsize
+    wide = WIDE * vector
+    blocks = (O + wide - 1) // wide
+    for task in prange(places * blocks):
+        place, n0 = task // blocks, task % blocks * wide
+        end, padded = min(O, n0 + wide), (C + ROWS - 1) // ROWS * ROWS
+        table, rows, none = np.empty(padded, np.int64), np.empty(padded, np.int64), np.zeros(1, np.int64)
+        for c in range(padded):
+            table[c], rows[c] = min(c, C - 1), min(c, C - 1) * O
+        while n0 < end:
+            width = panel_vectors(O - n0, vector)
+            for first in range(0, count, BLOCK):
+                few = min(BLOCK, count - first)
+                tiles(U, place * C * O + n0, rows, 0, C, O - n0, width, zeros, 0, first == 0, V.dtype.type(-np.inf), V,
+                      (first * places + place * few) * C, table, padded, 1, few, C, M,
+                      (first * places + place * few) * O + n0 * few, none)
+            n0 += width * vector
+
+
+@parallel
+def _transform_back(U, m, C, O, gw):
+    """gw (O, C, 3, 3) = G' U G."""
+    places, vector = (m + 2) ** 2, BYTES // U.itemsize
+    for c in prange(C):
+        taps, u_at, to = np.empty(9 * O, U.dtype), np.empty(places, np.int64), np.empty(9, np.int64)
+        for place in range(places):
+            u_at[place] = (place * C + c) * O
+        for tap in range(9):
+            to[tap] = tap * O
+        _weights(m, taps, to, U, u_at, O // vector)
+        for o in range(O):
+            for tap in range(9):
+                gw[(o * C + c) * 9 + tap] = taps[tap * O + o]
