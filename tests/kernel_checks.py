@@ -1,10 +1,12 @@
-"""What the tests of the kernels share: memory layouts, comparisons, thread counts."""
+"""What the tests of the kernels share: memory layouts, geometries of convolutions, comparisons, thread counts."""
 from importlib import import_module
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+
+window = import_module("tinycnn.kernels.geometry").window
 
 
 def _everywhere_else(x, step):
@@ -27,6 +29,33 @@ examples = settings(deadline=None, max_examples=40, derandomize=True)
 
 def normal(shape, dtype, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@st.composite
+def geometries(draw):
+    """Window, channels per group, outputs per group, groups, N: small ones, and channels over more than one tile."""
+    small, pairs = st.integers(1, 4), lambda low, high: st.tuples(*[st.integers(low, high)] * 2)
+    kernel, stride, padding, dilation = draw(pairs(1, 4)), draw(pairs(1, 4)), draw(pairs(0, 3)), draw(pairs(1, 3))
+    least = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in zip(kernel, padding, dilation)]
+    size = tuple(n + extra for n, extra in zip(least, draw(pairs(0, 9))))
+    win = window(size, kernel, stride, padding, dilation)
+    more = draw(pairs(-1, 2))                        # outputs that ask for padding after, or leave input unread
+    win = win._replace(OH=max(1, win.OH + more[0]), OW=max(1, win.OW + more[1]))
+    channels, outputs = draw(st.sampled_from([1, 2, 3, 16, 19])), draw(st.sampled_from([1, 2, 5, 16, 70]))
+    return win, channels, outputs, draw(small), draw(st.integers(0, 3))
+
+
+def whole(shape, dtype, seed=0):
+    """Whole numbers from -3 to 3."""
+    return np.random.default_rng(seed).integers(-3, 4, shape).astype(dtype)
+
+
+def arrays(geometry, dtype, numbers=whole):
+    """x, weight, bias, gy of a geometry."""
+    win, channels, outputs, groups, N = geometry
+    C, O = channels * groups, outputs * groups
+    return (numbers((N, C, win.H, win.W), dtype, 1), numbers((O, channels, win.KH, win.KW), dtype, 2),
+            numbers((O,), dtype, 3), numbers((N, O, win.OH, win.OW), dtype, 4))
 
 
 def assert_close(actual, expected, ulps=64, least=0.0):

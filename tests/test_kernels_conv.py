@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_checks import LAYOUTS, assert_close, assert_same_bits_on_any_threads, dtypes, examples, layouts, normal
+from kernel_checks import (
+    LAYOUTS, arrays, assert_close, assert_same_bits_on_any_threads, dtypes, examples, geometries, layouts, normal,
+    whole, window)
 
 reference, cpu = (import_module("tinycnn.kernels." + name) for name in ("reference", "cpu"))
-window = import_module("tinycnn.kernels.geometry").window
 
 ROOT = Path(__file__).parents[1]
 GEOMETRIES = [    # N, C, O, G, size, kernel_size, stride, padding, dilation
@@ -28,33 +29,6 @@ GEOMETRIES = [    # N, C, O, G, size, kernel_size, stride, padding, dilation
     (2, 33, 33, 33, (6, 9), 3, 1, (2, 1), (2, 3)),
     (1, 16, 512, 1, (6, 6), 3, 2, 1, 1), (2, 512, 24, 1, (5, 4), 3, (2, 1), 1, 1),    # long sums, cut in parts
 ]
-
-
-@st.composite
-def geometries(draw):
-    """Window, channels per group, outputs per group, groups, N: small ones, and channels over more than one tile."""
-    small, pairs = st.integers(1, 4), lambda low, high: st.tuples(*[st.integers(low, high)] * 2)
-    kernel, stride, padding, dilation = draw(pairs(1, 4)), draw(pairs(1, 4)), draw(pairs(0, 3)), draw(pairs(1, 3))
-    least = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in zip(kernel, padding, dilation)]
-    size = tuple(n + extra for n, extra in zip(least, draw(pairs(0, 9))))
-    win = window(size, kernel, stride, padding, dilation)
-    more = draw(pairs(-1, 2))                        # outputs that ask for padding after, or leave input unread
-    win = win._replace(OH=max(1, win.OH + more[0]), OW=max(1, win.OW + more[1]))
-    channels, outputs = draw(st.sampled_from([1, 2, 3, 16, 19])), draw(st.sampled_from([1, 2, 5, 16, 70]))
-    return win, channels, outputs, draw(small), draw(st.integers(0, 3))
-
-
-def whole(shape, dtype, seed=0):
-    """Whole numbers from -3 to 3."""
-    return np.random.default_rng(seed).integers(-3, 4, shape).astype(dtype)
-
-
-def arrays(geometry, dtype, numbers=whole):
-    """x, weight, bias, gy of a geometry."""
-    win, channels, outputs, groups, N = geometry
-    C, O = channels * groups, outputs * groups
-    return (numbers((N, C, win.H, win.W), dtype, 1), numbers((O, channels, win.KH, win.KW), dtype, 2),
-            numbers((O,), dtype, 3), numbers((N, O, win.OH, win.OW), dtype, 4))
 
 
 def three_passes(kernels, geometry, x, weight, bias, gy):

@@ -100,11 +100,11 @@ def joined(x, ys, xs):
 
 # ---------------------------------------------------------------------------------------- the three passes
 
-def conv2d(x, weight, bias, win, groups):
-    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW)"""
+def conv2d(x, weight, bias, win, groups, how=None):
+    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW); `how`: the algorithm, in place of the table's"""
     (O, Cg), KK, x = weight.shape[:2], win.KH * win.KW, nhwc(x)
     y = aligned(len(x) * win.OH * win.OW * O, x.dtype).reshape(len(x), win.OH, win.OW, O)
-    how = algorithm("output", win, Cg, O // groups, groups, x.dtype)
+    how = how or algorithm("output", win, Cg, O // groups, groups, x.dtype)
     if not y.size:
         pass
     elif how == "grouped":

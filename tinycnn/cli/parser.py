@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 check failed, 2 wrong usage, 3 missing file, package or network, 130 Ctrl-C")
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _doctor):
+    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _race, _doctor):
         add(verbs)
     return parser
 
@@ -121,6 +121,34 @@ def _gradcheck(verbs: Any) -> None:
                    "the CUDA kernels on the CPU")
 
 
+def _race(verbs: Any) -> None:
+    p = _verb(verbs, "race", "racing:race", "one operation in several implementations, each faster than the one before",
+              "Times every rung of kernels/ladder, checks its result, and compares it with the peak measured in the "
+              "same run: of a matrix product for conv2d, of copying for the others.  docs/ladder.md explains the "
+              "rungs.  Exit code 1 if a result is wrong.  NumPy's BLAS keeps its own number of threads.")
+    operations = p.add_subparsers(title="operations", metavar="OPERATION", dest="operation", required=True)
+    conv = _raced(operations, "conv2d")
+    conv.add_argument("--weight", type=_shape, metavar="O,C/G,KH,KW", required=True, help="shape of the weights")
+    conv.add_argument("--groups", type=_whole(1), metavar="G", default=1)
+    pool = _raced(operations, "max_pool2d")
+    pool.add_argument("--kernel-size", type=_pair(1), metavar="K[,K]", required=True)
+    for q, stride in ((conv, (1, 1)), (pool, None)):
+        q.add_argument("--stride", type=_pair(1), metavar="S[,S]", default=stride)
+        q.add_argument("--padding", type=_pair(0), metavar="P[,P]", default=(0, 0))
+        q.add_argument("--dilation", type=_pair(1), metavar="D[,D]", default=(1, 1))
+    _raced(operations, "batch_norm")
+
+
+def _raced(operations: Any, name: str) -> argparse.ArgumentParser:
+    p = operations.add_parser(name)
+    p.add_argument("--input", type=_shape, metavar="N,C,H,W", required=True, help="shape of the input")
+    p.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    p.add_argument("--seconds", type=_real, metavar="S", default=1.0, help="for each rung (1); at least one run")
+    p.add_argument("--plot", metavar="FILE", help="draw the times (.png, .svg, .pdf; needs matplotlib)")
+    _common(p, default=argparse.SUPPRESS)            # what was said before the operation's name stays
+    return p
+
+
 def _doctor(verbs: Any) -> None:
     _verb(verbs, "doctor", "checking:doctor", "versions, BLAS, threads, caches, GPU, and a self-test: for bug reports")
 
@@ -130,10 +158,14 @@ def _doctor(verbs: Any) -> None:
 def _verb(verbs: Any, name: str, function: str, summary: str, more: str = "") -> argparse.ArgumentParser:
     p = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.  {more}".strip())
     p.set_defaults(verb=function)
-    p.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout")
-    p.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads to use (default: all)")
-    p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _common(p)
     return p
+
+
+def _common(p: argparse.ArgumentParser, **default: Any) -> None:
+    p.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout", **default)
+    p.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads to use (default: all)", **default)
+    p.add_argument("--debug", action="store_true", help="show the traceback of an error", **default)
 
 
 class _Version(argparse.Action):
@@ -155,6 +187,17 @@ def _whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
         return value
     return whole
+
+
+def _pair(least: int) -> Callable[[str], tuple[int, int]]:
+    whole = _whole(least)
+
+    def pair(text: str) -> tuple[int, int]:
+        values = [whole(part) for part in text.split(",")]
+        if len(values) > 2:
+            raise argparse.ArgumentTypeError(f"expected one whole number or two such as 3,5, got {text!r}")
+        return values[0], values[-1]
+    return pair
 
 
 def _real(text: str) -> float:
