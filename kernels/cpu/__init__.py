@@ -3,6 +3,7 @@ from ..reference import *  # noqa: F401, F403
 from .activation import *  # noqa: F401, F403
 from .batch_norm import *  # noqa: F401, F403
 from .conv import *  # noqa: F401, F403
+from .gates import *  # noqa: F401, F403
 from .loss import *  # noqa: F401, F403
 from .math import *  # noqa: F401, F403
 from .matmul import *  # noqa: F401, F403

@@ -104,6 +104,12 @@ def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
     calls["relu"] += [(special,), (x(3, 400),), (x(2, 3, 4, 5),)]
     calls["relu_backward"] += [(special, special[:, ::-1].copy()), (x(2, 3, 4, 5), x(2, 3, 4, 5, seed=1))]
     calls["erf"] += [(special,), (x(7, 9),), (x(2, 3, 4, 5),)]
+    for kind in ("sigmoid", "tanh", "silu", "gelu", "gelu_tanh"):
+        wide = x(2, 3, 4, 5) * dtype(4)
+        bounded = kind in ("sigmoid", "tanh")        # the others multiply infinities by zeros
+        saved = np.tanh(wide) if bounded else wide
+        calls["gate"] += [(wide, kind), (special if bounded else special[:, :4], kind)]
+        calls["gate_backward"].append((x(2, 3, 4, 5, seed=1), saved, kind))
     calls["dropout"] += [(x(5, 70), p, 12345) for p in (0.0, 0.3, 1.0)]
     calls["matmul"].append((x(2, 3, 4), x(4, 5)))
     for M, D, size in ((9, 4, 7), (2100, 1, 20), (130, 3, 2), (32, 2, 1)):

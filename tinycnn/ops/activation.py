@@ -14,7 +14,7 @@ from ..backend import array_module, as_they_lie, kernels
 from ..methods import function
 from .arguments import as_tensor, check_dtypes
 from .basic import add, div, mul, reshape
-from .math import abs, erf, exp, sigmoid, tanh
+from .math import abs, erf, exp, sigmoid, smooth, tanh
 
 
 @op
@@ -220,8 +220,8 @@ def gelu(input, approximate="none"):
         def slope(x):
             t = tanh(mul(x, add(mul(mul(x, x), c * d), c)))
             return (1.0 + t + x * (1.0 - t * t) * (c + 3 * c * d * x * x)) * 0.5
-    y = as_they_lie(_mul, input.data, cdf(input.detach()).data)
-    return y, (lambda g: g * slope(input),)
+    kind = "gelu" if approximate == "none" else "gelu_tanh"
+    return smooth(input.data, kind, lambda g, x: g * slope(x), input)
 
 
 @op
@@ -232,10 +232,10 @@ def silu(input, inplace=False):
     """
     check_dtypes("silu", input)
 
-    def vjp(g):
-        s = sigmoid(input)
-        return g * (s * (1.0 + input * (1.0 - s)))
-    return as_they_lie(_mul, input.data, sigmoid(input.detach()).data), (vjp,)
+    def slope(g, x):
+        s = sigmoid(x)
+        return g * (s * (1.0 + x * (1.0 - s)))
+    return smooth(input.data, "silu", slope, input)
 
 
 @op

@@ -10,7 +10,7 @@ from math import pi, sqrt as _sqrt
 
 import numpy as np
 
-from ..autograd import Tensor, as_array, op
+from ..autograd import Tensor, as_array, is_grad_enabled, op
 from ..backend import array_module, as_they_lie, beside, kernels
 from ..dtypes import is_floating
 from ..methods import FUNCTIONS, function
@@ -145,20 +145,29 @@ def tan(input):
     return _each("tan", floating(input)), (lambda g, y: mul(g, add(mul(y, y), 1)),)
 
 
+def smooth(x, kind, slope, input=None):
+    """What an op of a smooth activation function returns, for the array x: kernels at first order, ops beyond.
+
+    slope   ops: (g, saved) -> g times the derivative
+    input   the tensor that it depends on; None: the output
+    """
+    k = kernels(x)
+
+    def gradient(g, saved):
+        return slope(g, saved) if is_grad_enabled() else Tensor(k.gate_backward(g.data, saved.data, kind))
+    return k.gate(x, kind), ((lambda g, y: gradient(g, y)) if input is None else (lambda g: gradient(g, input)),)
+
+
 @op
 def tanh(input):
     """The hyperbolic tangent.  As torch.tanh."""
-    return _each("tanh", floating(input)), (lambda g, y: mul(g, sub(1, mul(y, y))),)
+    return smooth(floating(input), "tanh", lambda g, y: mul(g, sub(1, mul(y, y))))
 
 
 @op
 def sigmoid(input):
     """1 / (1 + exp(-input)); never overflows.  As torch.sigmoid."""
-    def compute(x):
-        e = xp.exp(-xp.abs(x))                       # in (0, 1]
-        return xp.where(x >= 0, x.dtype.type(1), e) / (1 + e)
-    xp = array_module(input.data)
-    return as_they_lie(compute, floating(input)), (lambda g, y: mul(g, mul(y, sub(1, y))),)
+    return smooth(floating(input), "sigmoid", lambda g, y: mul(g, mul(y, sub(1, y))))
 
 
 @op
