@@ -1,18 +1,24 @@
-"""Optimizer updates in one pass over memory: parameter, gradient and state are each read once and written once.
+"""Optimizer updates in one pass over memory and one launch: each number of each array is read once and written once.
 
-    memory      C-contiguous arrays as one line of numbers; arrays of other strides go to the reference
-    parallel    over blocks of 4 Ki numbers, which stay in the cache from the first short loop over them to the last
+    memory      C-contiguous arrays as lines of numbers; arrays of other strides go to the reference
+    parallel    over blocks of at most 4 Ki numbers of one parameter, which stay in the cache from the first short loop
+                over them to the last
 
-      param  |#########|#########|####|
-      grad   |#########|#########|####|       one block of all arrays at a time
-      state  |#########|#########|####|
+      parameter  0                      1       2  ...
+      param  |#########|#########|####|#####|####|
+      grad   |#########|#########|####|#####|####|       a task: one block of all arrays of one parameter
+      state  |#########|#########|####|#####|####|
 
-The loops are short so that each is turned into vector code.  A state array that is not used is passed empty.
+A net has hundreds of parameters, many of them small: a launch for each would take longer than their updates.  Numba
+takes no lists of arrays in microseconds, so kernels are given addresses, table[k, i] that of the k-th array of
+parameter i, 0 for an array that is not used.  The loops are short so that each is turned into vector code.
 """
 import math
+from functools import lru_cache
 
 import numpy as np
-from numba import njit, prange
+from numba import carray, njit, prange, types
+from numba.extending import intrinsic
 
 from ..reference import optim as reference
 from .threads import parallel
@@ -21,14 +27,47 @@ __all__ = ["sgd_update", "adam_update", "rmsprop_update"]
 BLOCK = 4096
 
 
-def _lines(*arrays):
-    """The arrays as lines of numbers, None as an empty one; None instead if one that is written cannot be a view."""
-    param, grad, *states = arrays
-    if not all(a is None or a.flags.c_contiguous for a in (param, *states)):
-        return None
-    empty = param.reshape(-1)[:0]
-    return [param.reshape(-1), np.ascontiguousarray(grad).reshape(-1),
-            *(empty if a is None else a.reshape(-1) for a in states)]
+@intrinsic
+def _pointer(context, address, like):
+    """The address of numbers of the dtype of the array `like`."""
+    def code(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+    return types.CPointer(like.dtype)(types.intp, like), code
+
+
+@njit(cache=True)
+def _block(table, k, which, start, n, like):
+    """Numbers start .. start + n of the k-th array of a parameter; none if that array is not used."""
+    address = table[k, which]
+    return carray(_pointer(address + start * like.itemsize, like), n if address else 0)
+
+
+@lru_cache(64)
+def _tasks(sizes):
+    """(T, 3): parameter, first number and number of numbers of each block."""
+    return np.array([(i, start, min(BLOCK, size - start)) for i, size in enumerate(sizes)
+                     for start in range(0, size, BLOCK)], np.int64).reshape(-1, 3)
+
+
+def _launch(kernel, update, lists, *numbers):
+    """Run kernel(table, tasks, like, *numbers in the arrays' dtype); update(*lists of one) is for other strides.
+
+    lists   of params, grads and states, None for a list that is not used
+    """
+    rows = list(zip(*[[None] * len(lists[0]) if arrays is None else arrays for arrays in lists]))
+    lines, kept = [], []                             # kept: copies of gradients, which must outlive the launch
+    for row in rows:
+        if not all(a is None or a.flags.c_contiguous for a in (row[0], *row[2:])):
+            update(*(None if a is None else [a] for a in row))
+            continue
+        if not row[1].flags.c_contiguous or row[1].dtype != row[0].dtype:
+            row = (row[0], np.ascontiguousarray(row[1], row[0].dtype), *row[2:])
+            kept.append(row)
+        lines.append(row)
+    if lines:
+        like = max((row[0] for row in lines), key=np.size).reshape(-1)
+        table = np.array([[0 if a is None else a.ctypes.data for a in row] for row in lines], np.int64).T.copy()
+        kernel(table, _tasks(tuple([row[0].size for row in lines])), like, *map(like.dtype.type, numbers))
 
 
 @njit(cache=True)
@@ -37,11 +76,12 @@ def _gradient(param, grad, sign, weight_decay):
 
 
 @parallel
-def _sgd(param, grad, buf, lr, momentum, fresh, weight_decay, nesterov, sign):
+def _sgd(table, tasks, like, lr, momentum, fresh, weight_decay, nesterov, sign):
     """fresh: the gradient's share of the velocity."""
-    for block in prange((len(param) + BLOCK - 1) // BLOCK):
-        here = slice(block * BLOCK, block * BLOCK + BLOCK)
-        p, g, v = param[here], grad[here], buf[here]
+    for task in prange(len(tasks)):
+        which, start, n = tasks[task, 0], tasks[task, 1], tasks[task, 2]
+        p, g = _block(table, 0, which, start, n, like), _block(table, 1, which, start, n, like)
+        v = _block(table, 2, which, start, n, like)
         if len(v):
             for i in range(len(p)):
                 d = _gradient(p[i], g[i], sign, weight_decay)
@@ -54,23 +94,22 @@ def _sgd(param, grad, buf, lr, momentum, fresh, weight_decay, nesterov, sign):
 
 def sgd_update(params, grads, bufs, numbers, nesterov, maximize, first):
     lr, momentum, dampening, weight_decay = numbers
-    for param, grad, buf in reference.rows(params, grads, bufs):
-        lines = _lines(param, grad, buf if momentum else None)
-        if lines is None:
-            reference.sgd_update([param], [grad], [buf], numbers, nesterov, maximize, first)
-            continue
-        if momentum and first:
+    if momentum and first:
+        for buf in bufs:
             buf[...] = 0
-        _sgd(*lines, *map(param.dtype.type, (lr, momentum, 1 if first else 1 - dampening, weight_decay)), nesterov,
-             param.dtype.type(-1 if maximize else 1))
+    _launch(_sgd, lambda p, g, b: reference.sgd_update(p, g, b, numbers, nesterov, maximize, first),
+            (params, grads, bufs if momentum else None), lr, momentum, 1 if first else 1 - dampening, weight_decay,
+            bool(nesterov), -1 if maximize else 1)
 
 
 @parallel
-def _adam(param, grad, mean, square, largest, step_size, root, new1, beta2, new2, eps, decay, shrink, sign):
+def _adam(table, tasks, like, step_size, root, new1, beta2, new2, eps, decay, shrink, sign):
     """new1, new2: 1 - beta1, 1 - beta2, rounded once; root: sqrt(1 - beta2^step); decay coupled, shrink decoupled."""
-    for block in prange((len(param) + BLOCK - 1) // BLOCK):
-        here = slice(block * BLOCK, block * BLOCK + BLOCK)
-        p, g, m, v, top = param[here], grad[here], mean[here], square[here], largest[here]
+    for task in prange(len(tasks)):
+        which, start, n = tasks[task, 0], tasks[task, 1], tasks[task, 2]
+        p, g = _block(table, 0, which, start, n, like), _block(table, 1, which, start, n, like)
+        m = _block(table, 2, which, start, n, like)
+        v, top = _block(table, 3, which, start, n, like), _block(table, 4, which, start, n, like)
         for i in range(len(p)):
             d = _gradient(p[i], g[i], sign, decay)
             m[i] += new1 * (d - m[i])
@@ -86,23 +125,20 @@ def _adam(param, grad, mean, square, largest, step_size, root, new1, beta2, new2
 def adam_update(params, grads, ms, vs, vmaxs, numbers, decoupled, maximize):
     lr, beta1, beta2, eps, weight_decay, step = numbers
     coupled, shrink = (0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1)
-    for param, grad, m, v, vmax in reference.rows(params, grads, ms, vs, vmaxs):
-        lines = _lines(param, grad, m, v, vmax)
-        if lines is None:
-            reference.adam_update([param], [grad], [m], [v], vmax if vmax is None else [vmax], numbers, decoupled,
-                                  maximize)
-            continue
-        _adam(*lines, *map(param.dtype.type, (lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, 1 - beta1,
-                                              beta2, 1 - beta2, eps, coupled, shrink, -1 if maximize else 1)))
+    _launch(_adam, lambda p, g, m, v, top: reference.adam_update(p, g, m, v, top, numbers, decoupled, maximize),
+            (params, grads, ms, vs, vmaxs), lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, 1 - beta1, beta2,
+            1 - beta2, eps, coupled, shrink, -1 if maximize else 1)
 
 
 @parallel
-def _rmsprop(param, grad, square, buf, mean, lr, alpha, new, eps, weight_decay, momentum, sign):
+def _rmsprop(table, tasks, like, lr, alpha, new, eps, weight_decay, momentum, sign):
     """new: 1 - alpha, rounded once."""
-    for block in prange((len(param) + BLOCK - 1) // BLOCK):
-        here = slice(block * BLOCK, block * BLOCK + BLOCK)
-        p, g, v, b, m = param[here], grad[here], square[here], buf[here], mean[here]
-        d = np.empty(len(p), param.dtype)
+    for task in prange(len(tasks)):
+        which, start, n = tasks[task, 0], tasks[task, 1], tasks[task, 2]
+        p, g = _block(table, 0, which, start, n, like), _block(table, 1, which, start, n, like)
+        v = _block(table, 2, which, start, n, like)
+        b, m = _block(table, 3, which, start, n, like), _block(table, 4, which, start, n, like)
+        d = np.empty(len(p), like.dtype)
         for i in range(len(p)):
             d[i] = _gradient(p[i], g[i], sign, weight_decay)
             v[i] = alpha * v[i] + new * d[i] * d[i]
@@ -123,10 +159,6 @@ def _rmsprop(param, grad, square, buf, mean, lr, alpha, new, eps, weight_decay, 
 
 def rmsprop_update(params, grads, vs, bufs, gavgs, numbers, maximize):
     lr, alpha, eps, weight_decay, momentum = numbers
-    for param, grad, v, buf, gavg in reference.rows(params, grads, vs, bufs, gavgs):
-        lines = _lines(param, grad, v, buf if momentum else None, gavg)
-        if lines is None:
-            reference.rmsprop_update([param], [grad], [v], [buf], gavg if gavg is None else [gavg], numbers, maximize)
-            continue
-        _rmsprop(*lines, *map(param.dtype.type, (lr, alpha, 1 - alpha, eps, weight_decay, momentum,
-                                                 -1 if maximize else 1)))
+    _launch(_rmsprop, lambda p, g, v, b, m: reference.rmsprop_update(p, g, v, b, m, numbers, maximize),
+            (params, grads, vs, bufs if momentum else None, gavgs), lr, alpha, 1 - alpha, eps, weight_decay, momentum,
+            -1 if maximize else 1)
