@@ -28,6 +28,7 @@ from .threads import parallel
 
 __all__ = ["layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward"]
 BLOCK = 16384
+PART = 1024                                          # numbers that are added up in their own dtype
 LANES = 64
 
 
@@ -202,28 +203,64 @@ def group_norm_backward(g, x, mean, rstd, num_groups, weight):
 # ---------------------------------------------------------------------------------------- layer norm
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _line_sums(a, a0, b, b0):
-    """sum (a - a0) and sum (a - a0)*(b - b0) of two lines, in as many lanes as the processor has."""
-    total, product = 0.0, 0.0
+def _part_sums(a, a0, b, b0, zero):
+    """sum (a - a0) and sum (a - a0)*(b - b0) of two lines, in their dtype, in as many lanes as the processor has."""
+    total, product = zero, zero
     for i in range(len(a)):
         total += a[i] - a0
         product += (a[i] - a0) * (b[i] - b0)
     return total, product
 
 
+@njit(cache=True)
+def _line_sums(a, a0, b, b0, zero):
+    """The same of long lines: PART numbers at a time, joined in float64."""
+    total, product = 0.0, 0.0
+    for start in range(0, len(a), PART):
+        s, p = _part_sums(a[start:start + PART], a0, b[start:start + PART], b0, zero)
+        total += s
+        product += p
+    return total, product
+
+
+@njit(cache=True)
+def _normalise_line(x, centre, rest, scale, weight, bias, y):
+    for i in range(len(y)):
+        y[i] = ((x[i] - centre) - rest) * scale * weight[i] + bias[i]
+
+
 @parallel
 def _layer_norm(x, weight, bias, eps, step, y, mean, rstd):
     M, D = x.shape
     for block in prange((M + step - 1) // step):
+        number = x.dtype.type
         for m in range(block * step, min(M, block * step + step)):
             row = x[m]
-            first = np.float64(row[0])                           # as in the blocks above: no digits lost
-            total, squares = _line_sums(row, first, row, first)
+            first = row[0]                                       # as in the blocks above: no digits lost
+            total, squares = _line_sums(row, first, row, first, number(0))
             centre = first + total / D
-            scale = 1 / math.sqrt((squares - total * total / D) / D + eps)
-            for i in range(D):
-                y[m, i] = (row[i] - centre) * scale * weight[i] + bias[i]
-            mean[m], rstd[m] = centre, scale
+            mean[m], rstd[m] = centre, 1 / math.sqrt((squares - total * total / D) / D + eps)
+            _normalise_line(row, mean[m], number(centre - mean[m]), rstd[m], weight, bias, y[m])
+
+
+@njit(cache=True)
+def _weigh(g, x, centre, scale, weight, gw, gweight):
+    """gw = g * weight, and g * xhat is added to gweight."""
+    for i in range(len(gw)):
+        gw[i] = g[i] * weight[i]
+        gweight[i] += g[i] * ((x[i] - centre) * scale)
+
+
+@njit(cache=True)
+def _add(g, gbias):
+    for i in range(len(gbias)):
+        gbias[i] += g[i]
+
+
+@njit(cache=True)
+def _centred(gw, x, centre, scale, p, q, gx):
+    for i in range(len(gx)):
+        gx[i] = scale * (gw[i] - p - (x[i] - centre) * q)
 
 
 @parallel
@@ -231,34 +268,34 @@ def _layer_norm_gradients(g, x, mean, rstd, weight, step, gx, sums):
     """gx, and of each block of rows sum g*xhat and sum g: (B, 2, D)."""
     M, D = x.shape
     for block in prange(len(sums)):
-        gweight, gbias, gw = sums[block, 0], sums[block, 1], np.empty(D, np.float64)
-        for i in range(D):
-            gweight[i] = gbias[i] = 0
+        number, gweight, gbias, gw = x.dtype.type, sums[block, 0], sums[block, 1], np.empty(D, x.dtype)
+        gweight[:] = 0
+        gbias[:] = 0
         for m in range(block * step, min(M, block * step + step)):
-            centre, scale = np.float64(mean[m]), np.float64(rstd[m])
-            for i in range(D):
-                gw[i] = g[m, i] * weight[i]
-                gweight[i] += g[m, i] * ((x[m, i] - centre) * scale)
-                gbias[i] += g[m, i]
-            total, product = _line_sums(gw, 0.0, x[m], centre)
-            p, q = total / D, product * scale * scale / D
-            for i in range(D):
-                gx[m, i] = scale * (gw[i] - p - (x[m, i] - centre) * q)
+            _weigh(g[m], x[m], mean[m], rstd[m], weight, gw, gweight)
+            _add(g[m], gbias)
+            total, product = _line_sums(gw, number(0), x[m], mean[m], number(0))
+            scale = np.float64(rstd[m])
+            _centred(gw, x[m], mean[m], rstd[m], number(total / D), number(product * scale * scale / D), gx[m])
+
+
+def _affine(values, D, dtype, default):
+    return np.full(D, default, dtype) if values is None else np.ascontiguousarray(values, dtype)
 
 
 def layer_norm(x, weight, bias, eps):
     x = np.ascontiguousarray(x)
     M, D = x.shape
     y, mean, rstd = np.empty_like(x), np.empty(M, x.dtype), np.empty(M, x.dtype)
-    bias = np.zeros(D) if bias is None else bias.astype(np.float64)
-    _layer_norm(x, _weight(weight, D), bias, eps, block_rows(D), y, mean, rstd)
+    _layer_norm(x, _affine(weight, D, x.dtype, 1), _affine(bias, D, x.dtype, 0), float(eps), block_rows(D), y, mean,
+                rstd)
     return y, mean, rstd
 
 
 def layer_norm_backward(g, x, mean, rstd, weight):
     g, x, mean, rstd = map(np.ascontiguousarray, (g, x, mean, rstd))
     (M, D), step = x.shape, block_rows(x.shape[1])
-    gx, sums = np.empty_like(x), np.empty((-(-M // step), 2, D))
-    _layer_norm_gradients(g, x, mean, rstd, _weight(weight, D), step, gx, sums)
-    gweight, gbias = sums.sum(0).astype(x.dtype)
+    gx, sums = np.empty_like(x), np.empty((-(-M // step), 2, D), x.dtype)
+    _layer_norm_gradients(g, x, mean, rstd, _affine(weight, D, x.dtype, 1), step, gx, sums)
+    gweight, gbias = sums.sum(0, dtype=np.float64).astype(x.dtype)
     return gx, gweight, gbias
