@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit, prange
 
 from ..reference.loss import row_losses
+from .exponential import exp
 from .threads import parallel
 
 __all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
@@ -36,17 +37,46 @@ def _top(row):
     return top
 
 
+@njit(cache=True)
+def _exp_line(x, top, y):
+    for c in range(len(y)):
+        y[c] = exp(x[c] - top)
+
+
+@njit(cache=True)
+def _divide(y, total):
+    for c in range(len(y)):
+        y[c] /= total
+
+
+@njit(cache=True)
+def _less(x, top, log_total, y):
+    for c in range(len(y)):
+        y[c] = (x[c] - top) - log_total
+
+
+@njit(cache=True)
+def _less_share(g, logp, total, gx):
+    for c in range(len(gx)):
+        gx[c] = g[c] - exp(logp[c]) * total
+
+
+@njit(cache=True)
+def _shares(logp, all_shares, smooth, weight, gx):
+    for c in range(len(gx)):
+        gx[c] = exp(logp[c]) * all_shares - smooth * weight[c]
+
+
 @parallel
 def _softmax(x, step, y):
     M, C = x.shape
     for block in prange((M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
-            top, total = _top(x[m]), 0.0
+            row, top, total = y[m], _top(x[m]), 0.0
+            _exp_line(x[m], top, row)
             for c in range(C):
-                y[m, c] = math.exp(x[m, c] - top)
-                total += y[m, c]
-            for c in range(C):
-                y[m, c] /= total
+                total += row[c]
+            _divide(row, x.dtype.type(total))
 
 
 @parallel
@@ -54,13 +84,11 @@ def _log_softmax(x, step, y):
     M, C = x.shape
     for block in prange((M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
-            top, total = _top(x[m]), 0.0
+            row, top, total = y[m], _top(x[m]), 0.0
+            _exp_line(x[m], top, row)
             for c in range(C):
-                y[m, c] = x[m, c] - top
-                total += math.exp(y[m, c])
-            log_total = math.log(total)
-            for c in range(C):
-                y[m, c] -= log_total
+                total += row[c]
+            _less(x[m], top, x.dtype.type(math.log(total)), row)
 
 
 @parallel
@@ -83,8 +111,7 @@ def _log_softmax_backward(g, y, step, gx):
             total = 0.0
             for c in range(C):
                 total += g[m, c]
-            for c in range(C):
-                gx[m, c] = g[m, c] - math.exp(y[m, c]) * total
+            _less_share(g[m], y[m], y.dtype.type(total), gx[m])
 
 
 def _rowwise(kernel, *arrays):
@@ -122,10 +149,12 @@ def _cross_entropy_backward(g, logp, target, weight, ignore_index, smoothing, st
             kept = target[m] != ignore_index
             own = (1 - smoothing) * weight[target[m]] if kept else 0.0
             shares = own + smoothing / C * total                 # how much of each -logp counts
-            for c in range(C):
-                gx[m, c] = g[m] * (math.exp(logp[m, c]) * shares - smoothing / C * weight[c]) if kept else 0
+            number = logp.dtype.type
             if kept:
+                _shares(logp[m], number(g[m] * shares), number(g[m] * smoothing / C), weight, gx[m])
                 gx[m, target[m]] -= g[m] * own
+            else:
+                gx[m] = 0
 
 
 def cross_entropy(x, target, weight, ignore_index, label_smoothing):
