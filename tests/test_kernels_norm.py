@@ -224,6 +224,25 @@ def test_batch_norm_relu_equals_the_reference(shape, dtype, layout, layout_g, la
     assert (found[0] >= 0).all() and found[0].shape == shape
 
 
+@pytest.mark.parametrize("shape", [(3, 1300, 7, 5), (40, 8, 41, 37), (9, 70, 33, 1), (130, 1, 1, 131)], ids=str)
+def test_batch_norms_of_many_blocks(shape):
+    """Several bands of columns, chunks of lines and tasks, none of them full."""
+    x, g, weight, bias = problem(shape, "f")
+    x += 30
+    assert_close(batch_norm(cpu, x, g, weight, bias), batch_norm(reference, x, g, weight, bias))
+    for residual in (None, normal(shape, "f", 6)):
+        assert_close(batch_norm_relu(cpu, x, g, weight, bias, residual),
+                     batch_norm_relu(reference, x, g, weight, bias, residual))
+
+
+@pytest.mark.parametrize("shape", [(2, 3000), (700, 96), (3, 1)], ids=str)
+def test_layer_norm_of_long_rows_and_many(shape):
+    x, g, weight, bias = problem(shape, "f")
+    x += 30
+    expected = layer_norm(reference, x, g, weight, bias)
+    assert_close(layer_norm(cpu, x, g, weight, bias), expected, least=largest_factor(expected[2]))
+
+
 @both
 def test_batch_norm_relu_leaves_its_arguments_alone(kernels):
     x, g, weight, bias = problem((2, 3, 4, 5), "f")
