@@ -39,15 +39,16 @@ def _same(width, c, lanes_):
     return [lane // width * width + c for lane in range(lanes_)]
 
 
-@vector_code("y", "places", "x", "table", "w", "shift", "columns", "w_at", "rows", "start", "least", "k", "width")
+@vector_code("y", "places", "b", "x", "table", "ld", "w", "shift", "columns", "w_at", "rows", "start", "least", "k",
+             "width")
 def _outputs(v, a):
-    """T outputs of one vector of channels: y[places[t] + shift] = start + the sum over rows of taps."""
-    inputs, mask = T - 1 + a.k, v.below(a.columns)
+    """T outputs of one vector of channels: y[places[b + t] + shift] = start + the sum over rows of taps."""
+    mask = v.below(a.columns)
     sums = [v.variable(v.load_some(a.start, a.shift, mask)) for _ in range(T)]
     with v.loop(a.rows) as i:
-        row = v.times(i, v.number(inputs))
+        row = v.sum(a.b, v.times(i, a.ld))
         w = v.sum(a.w_at, v.times(i, v.number(a.k * a.width * v.lanes)))
-        for q in range(inputs):
+        for q in range(T - 1 + a.k):
             met = [(q - j, j) for j in range(a.k) if 0 <= q - j < T]              # output, tap
             x = v.load_some(a.x, v.sum(v.element(a.table, v.plus(row, q)), a.shift), mask)
             for c in range(a.width):
@@ -57,23 +58,23 @@ def _outputs(v, a):
                     sums[t].set(v.fma(value, factor, sums[t].get()))
     least = v.everywhere(a.least)
     for t in range(T):
-        at = v.sum(v.element(a.places, v.number(t)), a.shift)
+        at = v.sum(v.element(a.places, v.plus(a.b, t)), a.shift)
         v.store_some(v.at_least(sums[t].get(), least), a.y, at, mask)
 
 
 @vector_code("sums", "sums_at", "x", "table", "gy", "places", "shift", "columns", "tiles", "k", "width")
 def _products(v, a):
     """For one row of taps and one vector of channels: sums[j, c] += the sum over tiles of gy times what the tap met."""
-    inputs, mask = T - 1 + a.k, v.below(a.columns)
+    mask = v.below(a.columns)
     several = max(1, REGISTERS // a.k)               # channels of a group at a time
     for first in range(0, a.width, several):
         channels = range(first, min(a.width, first + several))
         at = {(j, c): v.plus(a.sums_at, (j * a.width + c) * v.lanes) for j in range(a.k) for c in channels}
         totals = {key: v.variable(v.load(a.sums, place)) for key, place in at.items()}
         with v.loop(a.tiles) as i:
-            begin, outputs = v.times(i, v.number(inputs)), v.times(i, v.number(T))
-            g = [v.load_some(a.gy, v.sum(v.element(a.places, v.plus(outputs, t)), a.shift), mask) for t in range(T)]
-            for q in range(inputs):
+            begin = v.times(i, v.number(T))
+            g = [v.load_some(a.gy, v.sum(v.element(a.places, v.plus(begin, t)), a.shift), mask) for t in range(T)]
+            for q in range(T - 1 + a.k):
                 met = [(q - j, j) for j in range(a.k) if 0 <= q - j < T]          # output, tap
                 x = v.load_some(a.x, v.sum(v.element(a.table, v.plus(begin, q)), a.shift), mask)
                 for c in channels:
@@ -102,13 +103,12 @@ def _taps(ys, xs, width):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _find(image, n, a, b, inputs, ys, xs, begin, nothing, table):
-    """Where the inputs of outputs (n, a, b ... b + T - 1) of the walks lie, for one row of taps."""
-    y = a * ys.step + begin[0]
+def _find(image, n, y, step, first, nothing, table):
+    """Where the pixels first, first + step, ... of line y of image n lie."""
     inside, line = 0 <= y < image.H, (n * image.H + y) * image.W
-    for q in range(inputs):
-        x = (b + q) * xs.step + begin[1]
-        table[q] = (line + x) * image.C if inside and 0 <= x < image.W else nothing
+    for q in range(len(table)):
+        x = first + q * step
+        table[q] = (line + x) * image.C if inside & (x >= 0) & (x < image.W) else nothing
 
 
 # ---------------------------------------------------------------------------------------- passes
@@ -132,20 +132,19 @@ def correlate(x, image, ys, xs, weight, width, y, y_image, bias=None, relu=False
 
 @parallel
 def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C, zeros, k, width):
-    L, rows, inputs = BYTES // x.itemsize, len(begins), T - 1 + len(k)
-    nothing = (zeros.ctypes.data - x.ctypes.data) // x.itemsize
+    L, rows, tiles = BYTES // x.itemsize, len(begins), (xs.count + T - 1) // T
+    ld, nothing = tiles * T + len(k) - 1, (zeros.ctypes.data - x.ctypes.data) // x.itemsize
     for task in prange(image.N * ys.count):
         n, a = task // ys.count, task % ys.count
-        table, places, waste = np.empty(rows * inputs, np.int64), np.empty(T, np.int64), np.empty(C, x.dtype)
-        nowhere, line = (waste.ctypes.data - y.ctypes.data) // y.itemsize, n * y_image.H + ys.first + a * ys.every
+        table, places, waste = np.empty(rows * ld, np.int64), np.empty(tiles * T, np.int64), np.empty(C, x.dtype)
+        for i in range(rows):
+            _find(image, n, a * ys.step + begins[i, 0], xs.step, begins[i, 1], nothing, table[i * ld:(i + 1) * ld])
+        for b in range(tiles * T):
+            pixel = (n * y_image.H + ys.first + a * ys.every) * y_image.W + xs.first + b * xs.every
+            places[b] = pixel * C if b < xs.count else (waste.ctypes.data - y.ctypes.data) // y.itemsize
         for b in range(0, xs.count, T):
-            for i in range(rows):
-                _find(image, n, a, b, inputs, ys, xs, begins[i], nothing, table[i * inputs:])
-            for t in range(T):
-                pixel = line * y_image.W + xs.first + (b + t) * xs.every
-                places[t] = pixel * y_image.C if b + t < xs.count else nowhere
             for block in range(blocks):
-                _outputs(y, places, x, table, w, block * L, C - block * L,
+                _outputs(y, places, b, x, table, ld, w, block * L, C - block * L,
                          block * rows * len(k) * len(width) * L, rows, start, least, k, width)
 
 
@@ -169,19 +168,18 @@ def weights(x, image, ys, xs, gy, C, width):
 
 @parallel
 def _weights(x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, width):
-    size, rows, inputs = len(sums) // parts, len(begins), T - 1 + len(k)
+    size, rows = len(sums) // parts, len(begins)
     L, tiles, lines = BYTES // x.itemsize, (xs.count + T - 1) // T, image.N * ys.count
     per_row = len(k) * len(width) * L
     nothing, beyond = (zeros.ctypes.data - x.ctypes.data) // x.itemsize, (zeros.ctypes.data - gy.ctypes.data) // x.itemsize
     for part in prange(parts):
-        table, places = np.empty(tiles * inputs, np.int64), np.empty(tiles * T, np.int64)
+        table, places = np.empty(tiles * T + len(k) - 1, np.int64), np.empty(tiles * T, np.int64)
         for line in range(part * lines // parts, (part + 1) * lines // parts):
             n, a = line // ys.count, line % ys.count
             for b in range(tiles * T):
                 places[b] = (line * xs.count + b) * C if b < xs.count else beyond
             for i in range(rows):
-                for tile in range(tiles):
-                    _find(image, n, a, tile * T, inputs, ys, xs, begins[i], nothing, table[tile * inputs:])
+                _find(image, n, a * ys.step + begins[i, 0], xs.step, begins[i, 1], nothing, table)
                 for block in range(blocks):
                     _products(sums, part * size + (block * rows + i) * per_row, x, table, gy, places, block * L,
                               C - block * L, tiles, k, width)

@@ -7,9 +7,9 @@
 * by the caller alone if the arrays are small: waking the others would take longer than the work, and on a busy machine
   waiting for them very much longer.
 
-Threads that wait for work spin for some microseconds and then sleep.  GNU OpenMP would let them spin for milliseconds,
-which on a busy machine takes the processor from the very thread they wait for: five times slower, measured with a
-second program running, and no faster without.
+Threads that wait for work spin for a fraction of a millisecond and then sleep: a sleeping thread takes longer to wake
+than a small kernel takes.  GNU OpenMP would let them spin for milliseconds, which on a busy machine takes the processor
+from the very thread they wait for.
 
 A kernel's tasks must not depend on the number of threads, and sums over tasks must be joined in a fixed order: then
 its results are the same bits on any machine load and any number of threads.
@@ -22,7 +22,7 @@ import numpy as np
 from numba import get_num_threads, njit, set_num_threads
 
 if "OMP_WAIT_POLICY" not in os.environ:              # read when the first parallel kernel loads OpenMP
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 SMALL = 1 << 15                                      # bytes of all arrays together
 

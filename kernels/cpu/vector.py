@@ -173,6 +173,24 @@ class Vectors:
         order = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), list(order))
         return self.builder.shuffle_vector(value, self._undefined, order)
 
+    def transposed(self, rows):
+        """As many vectors as they have lanes, a square of numbers -> its columns.
+
+        One bit of row and lane numbers after the other is exchanged: first neighbours, then pairs of neighbours ...
+        """
+        rows, apart = list(rows), 1
+        while apart < self.lanes:
+            for i in [i for i in range(self.lanes) if not i & apart]:
+                a, b = rows[i], rows[i + apart]
+                first = [lane if not lane & apart else self.lanes + lane - apart for lane in range(self.lanes)]
+                second = [lane + apart if not lane & apart else self.lanes + lane for lane in range(self.lanes)]
+                rows[i], rows[i + apart] = self._merged(a, b, first), self._merged(a, b, second)
+            apart *= 2
+        return rows
+
+    def _merged(self, a, b, order):
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), order))
+
     def fma(self, a, b, c):
         """a*b + c, rounded once where the processor can."""
         return self.builder.call(self._intrinsic("llvm.fmuladd.{}", self.type, [self.type] * 3), [a, b, c])

@@ -1,0 +1,154 @@
+"""Weights in the order in which the micro-kernel reads them, and back.
+
+    weights, as users see them                  panels: for each step k of the sum, a row of NR output channels
+    o = 0:  c0 [t0 ... t8]  c1 [t0 ... t8] ..       k = (t0, c0)   o0 o1 o2 ... o63
+    o = 1:  c0 [t0 ... t8]  c1 [t0 ... t8] ..  -->  k = (t0, c1)   o0 o1 o2 ... o63
+    ...                                             ...
+
+It is a transposition, for squares of vectors done in registers: lanes loads, shuffles, lanes stores.  The last panels
+are 32 or 16 channels wide, and filled up with zeros.
+
+    memory     panels follow each other; every row begins at a vector's boundary
+    parallel   over groups, panels, and pieces of their rows
+    bound by   memory: weights are read once and written once
+"""
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from .microkernel import HALF, ONE, WIDE
+from .threads import parallel
+from .vector import BYTES, lanes, vector_code
+
+PIECE = 64                                           # squares, or rows, of one task
+
+
+class Panels(NamedTuple):
+    """The weights: row k of the panel of columns n0 ... of group g at data[(g*columns + n0)*K + k*width]."""
+    data: np.ndarray
+    K: int
+    groups: int
+    columns: int
+
+
+@njit(cache=True)
+def panel_vectors(left, width):
+    """How many vectors wide the next panel is, with so many columns left; a vector has `width` numbers."""
+    vectors = (left + width - 1) // width
+    return WIDE if vectors >= WIDE else HALF if vectors >= HALF else ONE
+
+
+def room_for(columns, dtype):
+    """Columns filled up to whole vectors."""
+    return columns + -columns % lanes(dtype)
+
+
+def aligned(size, dtype):
+    """An empty flat array that begins at a vector's boundary: a vector across two cache lines takes twice as long."""
+    room = np.empty(size + BYTES, dtype)
+    start = -room.ctypes.data % BYTES // room.itemsize
+    return room[start:start + size]
+
+
+def pack_rows(b, groups, group, rows, columns):
+    """`Panels` of a matrix whose rows lie in memory: element (k, n) of group g is b[g*group + rows[k] + n]."""
+    room = room_for(columns, b.dtype)
+    data = aligned(groups * room * len(rows), b.dtype)
+    _pack_rows(b, groups, group, rows, columns, room, data)
+    return Panels(data, len(rows), groups, room)
+
+
+@parallel
+def _pack_rows(b, groups, group, rows, columns, room, out):
+    K, vector = len(rows), BYTES // b.itemsize
+    wide = WIDE * vector
+    blocks, pieces = (room + wide - 1) // wide, (K + PIECE - 1) // PIECE
+    for task in prange(groups * blocks * pieces):
+        g, n0, k0 = task // pieces // blocks, task // pieces % blocks * wide, task % pieces * PIECE
+        end = min(room, n0 + wide)
+        while n0 < end:
+            width = panel_vectors(room - n0, vector) * vector
+            at, filled = (g * room + n0) * K, min(width, columns - n0)
+            for k in range(k0, min(K, k0 + PIECE)):
+                start = g * group + rows[k] + n0
+                for n in range(filled):
+                    out[at + k * width + n] = b[start + n]
+                for n in range(filled, width):
+                    out[at + k * width + n] = 0
+            n0 += width
+
+
+def pack_columns(b, groups, group, outer, inner, rows, K, columns, column):
+    """`Panels` of a matrix whose columns lie in memory, in pieces.
+
+    Column n of group g has at b[g*group + n*column + u*outer[1]], for u < outer[0], `inner` numbers each, which belong
+    to the rows rows[u*inner:][:inner] of K; -1: to none.
+    """
+    room = room_for(columns, b.dtype)
+    data = aligned(groups * room * K, b.dtype)
+    _pack_columns(b, groups, group, outer[0], outer[1], inner, rows, K, columns, column, room, data,
+                  np.zeros(lanes(b.dtype), b.dtype))
+    return Panels(data, K, groups, room)
+
+
+@vector_code("y", "y_at", "x", "x_at", "read", "written")
+def _turn(v, a):
+    """A square of vectors, transposed: lanes rows of `read` numbers at x[x_at] -> lanes rows of `written` at y[y_at]."""
+    some = v.below(a.read)
+    rows = [v.load_some(a.x, v.element(a.x_at, v.number(i)), some) for i in range(v.lanes)]
+    some = v.below(a.written)
+    for i, row in enumerate(v.transposed(rows)):
+        v.store_some(row, a.y, v.element(a.y_at, v.number(i)), some)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def turn(y, y_at, x, x_at, read, written):
+    """`_turn`, compiled once."""
+    _turn(y, y_at, x, x_at, read, written)
+
+
+@parallel
+def _pack_columns(b, groups, group, outers, outer, inner, rows, K, columns, column, room, out, zeros):
+    vector = BYTES // b.itemsize
+    wide, squares = WIDE * vector, (inner + vector - 1) // vector
+    blocks, pieces = (room + wide - 1) // wide, (outers * squares + PIECE - 1) // PIECE
+    for task in prange(groups * blocks * pieces):
+        g, n0, first = task // pieces // blocks, task // pieces % blocks * wide, task % pieces * PIECE
+        x_at, y_at, waste = np.empty(vector, np.int64), np.empty(vector, np.int64), np.empty(vector, b.dtype)
+        nothing = (zeros.ctypes.data - b.ctypes.data) // b.itemsize
+        nowhere = (waste.ctypes.data - out.ctypes.data) // b.itemsize
+        end = min(room, n0 + wide)
+        while n0 < end:
+            NR = panel_vectors(room - n0, vector) * vector
+            for square in range(first, min(outers * squares, first + PIECE)):
+                u, j0 = square // squares, square % squares * vector
+                for n1 in range(n0, n0 + NR, vector):
+                    for i in range(vector):
+                        n, j = n1 + i, j0 + i
+                        x_at[i] = g * group + u * outer + n * column + j0 if n < columns else nothing
+                        k = rows[u * inner + j] if j < inner else -1
+                        y_at[i] = (g * room + n0) * K + k * NR + n1 - n0 if k >= 0 else nowhere
+                    turn(out, y_at, b, x_at, inner - j0, vector)
+            n0 += NR
+
+
+def unpack(sums, rows, columns, out):
+    """The way back: sums (groups, K, room), row rows[j] -> out (groups, columns, J), its numbers j."""
+    groups, K, room = sums.shape
+    _unpack(sums.reshape(-1), rows, groups, K, room, columns, out.reshape(-1))
+
+
+@parallel
+def _unpack(sums, rows, groups, K, room, columns, out):
+    J, vector = len(rows), BYTES // sums.itemsize
+    squares, blocks = (J + vector - 1) // vector, room // vector
+    for task in prange(groups * blocks):
+        g, n0 = task // blocks, task % blocks * vector
+        x_at, y_at, waste = np.empty(vector, np.int64), np.empty(vector, np.int64), np.empty(vector, sums.dtype)
+        nowhere = (waste.ctypes.data - out.ctypes.data) // out.itemsize
+        for j0 in range(0, J, vector):
+            for i in range(vector):
+                x_at[i] = (g * K + rows[min(J - 1, j0 + i)]) * room + n0
+                y_at[i] = (g * columns + n0 + i) * J + j0 if n0 + i < columns else nowhere
+            turn(out, y_at, sums, x_at, vector, J - j0)
