@@ -123,6 +123,36 @@ def test_rounding_errors_are_those_of_a_sum(options, dtype):
         assert error <= (2 + count ** 0.5) * np.finfo(dtype).eps
 
 
+TRANSFORMED = [    # N, C, O, size, padding: whole tiles, parts of tiles, less than a tile; panels of several widths
+    (2, 32, 32, (8, 8), 1), (1, 64, 80, (7, 13), 1), (3, 48, 112, (6, 5), 0), (2, 80, 48, (3, 4), 2), (5, 128, 64, (14, 14), 1),
+]
+
+
+@pytest.fixture(params=["high", "highest"])
+def precision(request):
+    """How exactly convolutions are computed, and how far from exact their results may be."""
+    chosen = import_module("tinycnn.kernels.precision")
+    before = chosen.get_float32_conv_precision()
+    chosen.set_float32_conv_precision(request.param)
+    yield {"high": 2e-5, "highest": 3e-6}[request.param]
+    chosen.set_float32_conv_precision(before)
+
+
+@pytest.mark.parametrize("options", TRANSFORMED, ids=str)
+def test_winograds_errors_are_bounded(options, precision):
+    N, C, O, size, padding = options
+    geometry = window(size, 3, 1, padding), C, O, 1, N
+    given_ = arrays(geometry, np.float32, normal)
+    expected = three_passes(reference, geometry, *(a.astype(np.float64) for a in given_))
+    for actual, e in zip(three_passes(cpu, geometry, *given_), expected):
+        assert actual.dtype == np.float32
+        assert abs(actual - e).max() <= precision * abs(e).max()
+    x, weight, bias, gy = given_
+    one_by_one = np.concatenate([cpu.conv2d(x[n:n + 1], weight, bias, geometry[0], 1) for n in range(N)])
+    np.testing.assert_array_equal(cpu.conv2d(x, weight, bias, geometry[0], 1), one_by_one)
+    assert_same_bits_on_any_threads(lambda: three_passes(cpu, geometry, *given_))
+
+
 @pytest.mark.parametrize("options", GEOMETRIES, ids=str)
 def test_nan_and_inf_reach_what_sees_them_and_nothing_else(options):
     N, C, O, G, size, kernel, stride, padding, dilation = options

@@ -24,8 +24,9 @@ from numba import prange
 
 from . import grouped, winograd
 from .choose import algorithm
-from .correlate import Image, Walk, aligned, correlate, pack
+from .correlate import Image, Walk, correlate
 from .layout import nchw, nhwc
+from .panels import aligned, pack_columns, pack_rows, unpack
 from .threads import parallel
 from .weights import patches_times
 
@@ -102,22 +103,18 @@ def joined(x, ys, xs):
 
 def conv2d(x, weight, bias, win, groups, how=None):
     """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW); `how`: the algorithm, in place of the table's"""
-    (O, Cg), KK, x = weight.shape[:2], win.KH * win.KW, nhwc(x)
-    y = aligned(len(x) * win.OH * win.OW * O, x.dtype).reshape(len(x), win.OH, win.OW, O)
+    (O, Cg), KK, x, (ys, xs) = weight.shape[:2], win.KH * win.KW, nhwc(x), forward(win)
+    y = _empty(len(x), win.OH, win.OW, O, x.dtype)
     how = how or algorithm("output", win, Cg, O // groups, groups, x.dtype)
     if not y.size:
         pass
     elif how == "grouped":
-        x = _repeated(x, O)
         kernels = weight.reshape(O, Cg, KK).transpose(2, 1, 0)                           # (taps, C/G, O)
-        grouped.correlate(x.reshape(-1), Image(*x.shape, 0), *forward(win), kernels, Cg, y.reshape(-1),
-                          Image(*y.shape, 0), bias)
-    elif how == "direct":
-        k = (np.arange(KK)[:, None] + np.arange(Cg) * KK).reshape(-1)                    # (taps, C/G) -> (K,)
-        panels = pack(_flat(weight), groups, O // groups * Cg * KK, k, O // groups, Cg * KK)
-        _direct(x, *forward(win), panels, groups, O // groups, y, bias)
+        _grouped(_repeated(x, O), ys, xs, kernels, Cg, y, bias)
     else:
-        winograd.correlate(x, weight, False, TILES[how], win.PH, win.PW, y, bias)
+        panels = pack_columns(_flat(weight), groups, O // groups * Cg * KK, (1, 0), Cg * KK, _by_tap(Cg, KK), Cg * KK,
+                              O // groups, Cg * KK)
+        _dense(how, x, ys, xs, panels, groups, O // groups, y, bias)
     return nchw(y)
 
 
@@ -126,57 +123,66 @@ def conv2d_input(gy, weight, win, groups):
     (O, Cg), Og, gy = weight.shape[:2], len(weight) // groups, nhwc(gy)
     how = algorithm("input", win, Cg, Og, groups, gy.dtype)
     C = O if how == "grouped" else Cg * groups       # with several kernels to a channel: one gradient for each of them
-    gx = aligned(len(gy) * win.H * win.W * C, gy.dtype).reshape(len(gy), win.H, win.W, C)
-    if not gx.size:
-        pass
-    elif how.startswith("winograd"):
-        winograd.correlate(gy, weight, True, TILES[how], 2 - win.PH, 2 - win.PW, gx)
-    else:
-        ys, xs = backward(win)
-        for y in ys:
-            for x in xs:
-                taps = (y.taps[:, None] * win.KW + x.taps).reshape(-1)
-                _input_phase(how, gy, weight, y, x, taps, groups, gx)
+    gx = _empty(len(gy), win.H, win.W, C, gy.dtype)
+    walks = backward(win) if gx.size else ([], [])
+    for ys in walks[0]:
+        for xs in walks[1]:
+            taps = (ys.taps[:, None] * win.KW + xs.taps).reshape(-1)
+            if how == "grouped":
+                width = Og if Cg > 1 else 1
+                turned = weight.reshape(-1, width, Cg, win.KH * win.KW)[..., taps]       # (G, O/G, C/G, taps)
+                turned = turned.transpose(3, 1, 0, 2).reshape(len(taps), width, C)
+                _grouped(gy, ys, xs, turned, width, gx)
+            else:
+                _dense(how, gy, ys, xs, _turned_panels(weight, taps, groups), groups, Cg, gx)
     if C > Cg * groups:
         gx = gx.reshape(*gx.shape[:3], groups, Og).sum(4)
     return nchw(gx)
 
 
-def _input_phase(how, gy, weight, ys, xs, taps, groups, gx):
-    """The pixels of gx that meet these taps."""
-    (O, Cg), KK, Og = weight.shape[:2], weight[0, 0].size, len(weight) // groups
-    if how == "grouped":
-        width = Og if Cg > 1 else 1
-        turned = weight.reshape(-1, width, Cg, KK)[..., taps].transpose(3, 1, 0, 2)      # (taps, O/G, G, C/G)
-        grouped.correlate(gy.reshape(-1), Image(*gy.shape, 0), ys, xs, turned.reshape(len(taps), width, gx.shape[3]), width,
-                          gx.reshape(-1), Image(*gx.shape, 0))
-    else:
-        k = (taps[:, None] + np.arange(Og) * (Cg * KK)).reshape(-1)                      # (taps, O/G) -> (K,)
-        _direct(gy, ys, xs, pack(_flat(weight), groups, Og * Cg * KK, k, Cg, KK), groups, Cg, gx)
-
-
 def conv2d_weight(x, gy, win, groups):
     """The gradient with respect to the weight: (N, C, H, W), (N, O, OH, OW) -> (O, C/G, KH, KW)"""
-    O, Cg, x, gy, (ys, xs) = gy.shape[1], x.shape[1] // groups, nhwc(x), nhwc(gy), forward(win)
+    O, Cg, KK, x, gy, (ys, xs) = gy.shape[1], x.shape[1] // groups, win.KH * win.KW, nhwc(x), nhwc(gy), forward(win)
     if not x.size or not gy.size:
         return np.zeros((O, Cg, win.KH, win.KW), x.dtype)
     how = algorithm("weight", win, Cg, O // groups, groups, x.dtype)
-    if how.startswith("winograd"):
+    if how in TILES:
         return winograd.weights(x, gy, TILES[how], win.PH, win.PW)
+    gw = np.empty((O, Cg, win.KH, win.KW), x.dtype)
     if how == "grouped":
         x = _repeated(x, O)
         sums = grouped.weights(x.reshape(-1), Image(*x.shape, 0), ys, xs, gy.reshape(-1), O, Cg)
-        return np.ascontiguousarray(sums.transpose(2, 1, 0)).reshape(O, Cg, win.KH, win.KW)
-    (x, ys, xs), inside = bordered(x, ys, xs), Cg
+        gw.reshape(O, Cg, KK)[:] = sums.transpose(2, 1, 0)
+        return gw
+    inside = Cg
     if groups == 1:
         x, ys, xs, inside = joined(x, ys, xs)
-    sums = patches_times(x, inside, ys, xs, gy, groups, O // groups)                     # (G, taps * C/G, O/G)
-    sums = sums.reshape(groups, win.KH, win.KW, Cg, O // groups)
-    return np.ascontiguousarray(sums.transpose(0, 4, 3, 1, 2)).reshape(O, Cg, win.KH, win.KW)
+    sums = patches_times(x.reshape(-1), Image(*x.shape, inside), inside, ys, xs, gy.reshape(-1), groups, O // groups)
+    unpack(sums, _by_tap(Cg, KK), O // groups, gw)
+    return gw
+
+
+def _empty(N, H, W, C, dtype):
+    return aligned(N * H * W * C, dtype).reshape(N, H, W, C)
 
 
 def _flat(weight):
     return np.ascontiguousarray(weight).reshape(-1)
+
+
+def _by_tap(C, KK):
+    """For each channel and tap of a kernel as it lies in memory: which step of the sum it is, taps first."""
+    return (np.arange(C)[:, None] + np.arange(KK) * C).reshape(-1)                       # (C, taps) -> (K,)
+
+
+def _turned_panels(weight, taps, groups):
+    """`Panels` of the weights for the gradient of the input: rows are taps and output channels, columns C/G."""
+    (O, Cg), KK, Og, K = weight.shape[:2], weight[0, 0].size, len(weight) // groups, len(taps) * len(weight) // groups
+    if KK == 1 and K:
+        return pack_rows(_flat(weight), groups, Og * Cg, np.arange(Og) * Cg, Cg)
+    rows = np.full((Og, KK), -1)
+    rows[:, taps] = np.arange(len(taps)) * Og + np.arange(Og)[:, None]
+    return pack_columns(_flat(weight), groups, Og * Cg * KK, (Og, Cg * KK), KK, rows.reshape(-1), K, Cg, KK)
 
 
 def _repeated(x, channels):
@@ -184,8 +190,16 @@ def _repeated(x, channels):
     return x if x.shape[3] == channels else np.repeat(x, channels // x.shape[3], 3)
 
 
-def _direct(x, ys, xs, panels, groups, columns, out, bias=None):
+def _grouped(x, ys, xs, kernels, width, out, bias=None):
+    grouped.correlate(x.reshape(-1), Image(*x.shape, 0), ys, xs, kernels, width, out.reshape(-1), Image(*out.shape, 0),
+                      bias)
+
+
+def _dense(how, x, ys, xs, panels, groups, columns, out, bias=None):
     """One pass over all output pixels of one walk along each axis, written into out (N, OH, OW, groups * columns)."""
+    if how in TILES:
+        winograd.correlate(x, panels, TILES[how], -ys.offsets[0], -xs.offsets[0], out, bias)
+        return
     inside = x.shape[3] // groups
     if groups == 1:
         x, ys, xs, inside = joined(x, ys, xs)

@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from .microkernel import HALF, ONE, ROWS, WIDE, tiles
+from .microkernel import ROWS, WIDE, tiles
+from .panels import panel_vectors
 from .threads import parallel
 from .vector import BYTES, lanes
 
@@ -53,61 +54,6 @@ class Image(NamedTuple):
     W: int
     C: int
     group: int
-
-
-class Panels(NamedTuple):
-    """The weights: row k of the panel of columns n0 ... of group g at data[(g*columns + n0)*K + k*width]."""
-    data: np.ndarray
-    K: int
-    groups: int
-    columns: int
-
-
-@njit(cache=True)
-def panel_vectors(left, width):
-    """How many vectors wide the next panel is, with so many columns left; a vector has `width` numbers."""
-    vectors = (left + width - 1) // width
-    return WIDE if vectors >= WIDE else HALF if vectors >= HALF else ONE
-
-
-def room_for(columns, dtype):
-    """Columns filled up to whole vectors."""
-    return columns + -columns % lanes(dtype)
-
-
-def aligned(size, dtype):
-    """An empty flat array that begins at a vector's boundary: a vector across two cache lines takes twice as long."""
-    room = np.empty(size + BYTES, dtype)
-    start = -room.ctypes.data % BYTES // room.itemsize
-    return room[start:start + size]
-
-
-def pack(b, groups, group, rows, columns, column):
-    """`Panels` of B, whose element (k, n) of group g is b[g*group + rows[k] + n*column]."""
-    room = room_for(columns, b.dtype)
-    data = aligned(groups * room * len(rows), b.dtype)
-    _pack(b, groups, group, rows, columns, column, room, data)
-    return Panels(data, len(rows), groups, room)
-
-
-@parallel
-def _pack(b, groups, group, rows, columns, column, room, out):
-    K, vector = len(rows), BYTES // b.itemsize
-    blocks, chunks = (room + WIDE * vector - 1) // (WIDE * vector), (K + BK - 1) // BK
-    for task in prange(groups * blocks * chunks):
-        g, block, k0 = task // chunks // blocks, task // chunks % blocks, task % chunks * BK
-        n0 = block * WIDE * vector
-        end = min(room, n0 + WIDE * vector)
-        while n0 < end:
-            width = panel_vectors(room - n0, vector) * vector
-            at, filled = (g * room + n0) * K, min(width, columns - n0)
-            for k in range(k0, min(K, k0 + BK)):
-                start = g * group + rows[k] + n0 * column
-                for n in range(filled):
-                    out[at + k * width + n] = b[start + n * column]
-                for n in range(filled, width):
-                    out[at + k * width + n] = 0
-            n0 += width
 
 
 def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias=None, relu=False):

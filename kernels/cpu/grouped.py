@@ -24,7 +24,7 @@ kernels and strides that are met rarely every tap is a row of its own, k = 1.
 import numpy as np
 from numba import njit, prange
 
-from .correlate import aligned
+from .panels import aligned
 from .threads import parallel
 from .vector import BYTES, lanes, vector_code
 

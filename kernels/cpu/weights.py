@@ -23,16 +23,17 @@ from numba import njit, prange
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, panel_vectors, room_for
 from .threads import parallel
-from .vector import BYTES, lanes
+from .vector import BYTES, lanes, vector_code
 
 STRIP, PIXELS, TASKS = 384, 256, 8
 
 
-def patches_times(x, image, inside, ys, xs, gy, groups, columns):
+def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
     """(groups, taps * inside, columns filled up to whole vectors): sums over all pixels of x times gy, for each tap.
 
     x, gy    flat arrays; `image` (correlate.py) says where the pixels of x lie, gy is (pixels, groups * columns)
     inside   how many numbers of x, from the first channel of a group on, belong to it
+    out      where the result may be written, if its columns are whole vectors
     """
     rows, room, pixels = len(ys.offsets) * len(xs.offsets) * inside, room_for(columns, x.dtype), \
         image.N * ys.count * xs.count
@@ -40,49 +41,62 @@ def patches_times(x, image, inside, ys, xs, gy, groups, columns):
     strip = -(-rows // (strips * ROWS)) * ROWS
     blocks = -(-room // (WIDE * lanes(x.dtype)))
     parts = max(1, min(TASKS // (strips * blocks * groups), pixels // PIXELS))
-    sums = aligned(parts * groups * rows * room, x.dtype)
-    _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, parts, sums)
+    fits = out is not None and parts == 1 and room == columns
+    sums = out if fits else aligned(parts * groups * rows * room, x.dtype)
+    _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, parts, np.zeros(inside, x.dtype), sums)
     sums = sums.reshape(parts, groups, rows, room)
     for part in sums[1:]:
         sums[0] += part
     return sums[0]
 
 
+@vector_code("y", "y_at", "x", "x_at", "count")
+def _copy(v, a):
+    """y[y_at:][:count] = x[x_at:][:count]"""
+    whole = v.quotient(a.count, v.lanes)
+    with v.loop(whole) as i:
+        shift = v.times(i, v.number(v.lanes))
+        v.store(v.load(a.x, v.sum(a.x_at, shift)), a.y, v.sum(a.y_at, shift))
+    done = v.times(whole, v.number(v.lanes))
+    rest = v.below(v.difference(a.count, done))
+    v.store_some(v.load_some(a.x, v.sum(a.x_at, done), rest), a.y, v.sum(a.y_at, done), rest)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, strip, out):
+def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, strip, nothing, out):
     """Rows r0 ... of the patches of pixels p0 ...: out (count, strip)."""
-    for p in range(count):
-        n, a, b = (p0 + p) // xs.count // ys.count, (p0 + p) // xs.count % ys.count, (p0 + p) % xs.count
-        r = 0
-        while r < rows:                              # the rest of one tap's channels at a time
-            tap, c = (r0 + r) // inside, (r0 + r) % inside
-            few = min(inside - c, rows - r)
-            y = a * ys.step + ys.offsets[tap // len(xs.offsets)]
-            x_ = b * xs.step + xs.offsets[tap % len(xs.offsets)]
-            to = out[p * strip + r:p * strip + r + few]
-            if 0 <= y < image.H and 0 <= x_ < image.W:
-                at = ((n * image.H + y) * image.W + x_) * image.C + g * image.group + c
-                for i in range(few):
-                    to[i] = x[at + i]
-            else:
-                for i in range(few):
-                    to[i] = 0
-            r += few
+    for r in range(0, rows):
+        tap, c = (r0 + r) // inside, (r0 + r) % inside
+        if r > 0 and c > 0:
+            continue                                 # one tap's channels at a time
+        few = min(inside - c, rows - r)
+        dy, dx = ys.offsets[tap // len(xs.offsets)], xs.offsets[tap % len(xs.offsets)]
+        n, a, b = p0 // xs.count // ys.count, p0 // xs.count % ys.count, p0 % xs.count
+        for p in range(count):
+            y, x_ = a * ys.step + dy, b * xs.step + dx
+            at = ((n * image.H + y) * image.W + x_) * image.C + g * image.group + c
+            met = 0 <= y < image.H and 0 <= x_ < image.W
+            _copy(out, p * strip + r, x, at if met else nothing, few)
+            b += 1
+            if b == xs.count:
+                b, a = 0, a + 1
+                if a == ys.count:
+                    a, n = 0, n + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _copy_columns(gy, at, count, apart, columns, width, out):
     """`columns` numbers from each of so many pixels, filled up to the width: out (count, width)."""
     for p in range(count):
-        for i in range(columns):
-            out[p * width + i] = gy[at + p * apart + i]
+        _copy(out, p * width, gy, at + p * apart, columns)
         for i in range(columns, width):
             out[p * width + i] = 0
 
 
 @parallel
-def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, parts, sums):
+def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, parts, border, sums):
     rows, pixels, vector = len(ys.offsets) * len(xs.offsets) * inside, image.N * ys.count * xs.count, BYTES // x.itemsize
+    nothing = (border.ctypes.data - x.ctypes.data) // x.itemsize
     strips, blocks = (rows + strip - 1) // strip, (room + WIDE * vector - 1) // (WIDE * vector)
     for task in prange(parts * groups * blocks * strips):
         r0, block = task % strips * strip, task // strips % blocks
@@ -90,6 +104,7 @@ def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, p
         few = min(strip, rows - r0)
         lines = (few + ROWS - 1) // ROWS * ROWS
         mine, theirs = np.empty(PIXELS * strip, x.dtype), np.empty(PIXELS * WIDE * vector, x.dtype)
+        zeros = np.zeros(WIDE * vector, x.dtype)
         table, places, none = np.empty(lines, np.int64), np.empty(lines, np.int64), np.zeros(1, np.int64)
         for m in range(lines):
             table[m] = min(m, few - 1)
@@ -97,13 +112,13 @@ def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, p
         last = (part + 1) * pixels // parts
         for p0 in range(part * pixels // parts, last, PIXELS):
             count, fresh = min(PIXELS, last - p0), p0 == part * pixels // parts
-            _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, few, strip, mine)
+            _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, few, strip, nothing, mine)
             n0 = block * WIDE * vector
             while n0 < min(room, (block + 1) * WIDE * vector):
                 width = panel_vectors(room - n0, vector)
                 NR = width * vector
                 _copy_columns(gy, (p0 * groups + g) * columns + n0, count, groups * columns, min(NR, columns - n0), NR,
                               theirs)
-                tiles(sums, n0, places, 0, few, NR, width, theirs, 0, False if not fresh else True,
+                tiles(sums, n0, places, 0, few, NR, width, zeros, 0, fresh,
                       sums.dtype.type(-np.inf), mine, 0, table, lines, 1, count, strip, theirs, 0, none)
                 n0 += NR

@@ -27,8 +27,8 @@ products now summed over tiles).
 import numpy as np
 from numba import njit, prange
 
-from .correlate import ROWS, WIDE, aligned, panel_vectors
-from .microkernel import tiles
+from .microkernel import ROWS, WIDE, tiles
+from .panels import aligned, panel_vectors, turn
 from .threads import parallel
 from .vector import BYTES, vector_code
 
@@ -143,17 +143,16 @@ def _weights(m, y, y_at, x, x_at, count):
 
 # ---------------------------------------------------------------------------------------- forward
 
-def correlate(x, weight, turned, m, top, left, y, bias=None, relu=False):
+def correlate(x, panels, m, top, left, y, bias=None, relu=False):
     """y = x correlated with the 3x3 kernels, + bias.
 
     x        (N, H, W, C), y (N, OH, OW, O): output (0, 0) has its first tap at input (-top, -left)
-    weight   (O, C, 3, 3), or with `turned` (C, O, 3, 3) whose taps are turned by half a circle
+    panels   the weights (panels.py): rows are taps and C, columns O
     m        outputs of a tile: 4 or 2
     """
-    (N, H, W, C), (_, OH, OW, O), places = x.shape, y.shape, (m + 2) ** 2
+    (N, _, _, C), (_, OH, OW, O), places = x.shape, y.shape, (m + 2) ** 2
     U = aligned(places * C * O, x.dtype)
-    row, column = (O * 9, 9) if turned else (9, C * 9)
-    _transform_weights(np.ascontiguousarray(weight).reshape(-1), row, column, turned, m, C, O, U)
+    _transform_weights(panels.data, m, C, O, U)
     tiles_in_all = N * -(-OH // m) * -(-OW // m)
     block = min(SCRATCH // (4 * places * (C + O)), -(-tiles_in_all // TASKS)) // ROWS * ROWS
     start = np.zeros(O, x.dtype) if bias is None else np.ascontiguousarray(bias)
@@ -162,27 +161,23 @@ def correlate(x, weight, turned, m, top, left, y, bias=None, relu=False):
 
 
 @parallel
-def _transform_weights(w, row, column, turned, m, C, O, U):
-    """U (places, panels of O, C, NR) = G w G' of the kernels at w[c*row + o*column]."""
+def _transform_weights(w, m, C, O, U):
+    """U (places, panels of O, C, NR) = G w G' of w (panels of O, taps, C, NR)."""
     places, vector = (m + 2) ** 2, BYTES // w.itemsize
     wide, chunk = WIDE * vector, 16
     blocks, chunks = (O + wide - 1) // wide, (C + chunk - 1) // chunk
     for task in prange(blocks * chunks):
-        taps, x_at, y_at = np.empty(9 * wide, w.dtype), np.empty(9, np.int64), np.empty(places, np.int64)
+        x_at, y_at = np.empty(9, np.int64), np.empty(places, np.int64)
         n0, c0 = task // chunks * wide, task % chunks * chunk
         end = min(O, n0 + wide)
         while n0 < end:
             NR = panel_vectors(O - n0, vector) * vector
-            for tap in range(9):
-                x_at[tap] = tap * NR
             for c in range(c0, min(C, c0 + chunk)):
-                for n in range(NR):
-                    at = c * row + (n0 + n) * column
-                    for tap in range(9):
-                        taps[tap * NR + n] = w[at + (8 - tap if turned else tap)]
+                for tap in range(9):
+                    x_at[tap] = (n0 * 9 + tap * NR) * C + c * NR
                 for place in range(places):
                     y_at[place] = (place * O + n0) * C + c * NR
-                _kernel(m, U, y_at, taps, x_at, NR // vector)
+                _kernel(m, U, y_at, w, x_at, NR // vector)
             n0 += NR
 
 
@@ -305,11 +300,18 @@ def _transform_back(U, m, C, O, gw):
     places, vector = (m + 2) ** 2, BYTES // U.itemsize
     for c in prange(C):
         taps, u_at, to = np.empty(9 * O, U.dtype), np.empty(places, np.int64), np.empty(9, np.int64)
+        x_at, y_at = np.zeros(vector, np.int64), np.empty(vector, np.int64)
         for place in range(places):
             u_at[place] = (place * C + c) * O
         for tap in range(9):
             to[tap] = tap * O
         _weights(m, taps, to, U, u_at, O // vector)
-        for o in range(O):
-            for tap in range(9):
-                gw[(o * C + c) * 9 + tap] = taps[tap * O + o]
+        for o in range(0, O, vector):
+            for tap in range(min(9, vector)):
+                x_at[tap] = tap * O + o
+            for i in range(vector):
+                y_at[i] = ((o + i) * C + c) * 9
+            turn(gw, y_at, taps, x_at, vector, min(9, vector))
+            for i in range(vector):                  # what a square of short vectors has left
+                for tap in range(vector, 9):
+                    gw[((o + i) * C + c) * 9 + tap] = taps[tap * O + o + i]
