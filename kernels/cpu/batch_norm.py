@@ -146,8 +146,8 @@ def _forward(x, weight, bias, eps, residual, add, least, fit, rows, band, sums, 
     lines = np.empty((3, W), x.dtype)                # centre, scale and shift of each column
     if fit:
         zero = np.empty(W)
-        for left in range(0, W, C):
-            zero[left:left + C] = x[0, :C]
+        for w in range(W):
+            zero[w] = x[0, w] if w < C else zero[w - C]
         for task in prange(tasks):
             b, left = task // across, task % across * band
             right = min(W, left + band)
