@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import resource
 import sys
@@ -32,7 +31,7 @@ from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
-from .timing import Worker, machine, serve
+from .timing import Worker, machine, serve, write_json
 
 NETS = {                              # name: input shape
     "densenet121": (4, 3, 224, 224),
@@ -139,15 +138,7 @@ def main(argv: list[str] | None = None) -> None:
         results["nets"].append(compare(net, NETS[net]))
         print(f"{net:24} {_x(NETS[net]):>15}  {columns(results['nets'][-1])}", flush=True)
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "memory.json").write_text(_json(results), encoding="utf-8")
-
-
-def _json(results):
-    """A line for each entry of the two tables."""
-    parts = [f'{json.dumps(k)}: ' + ("[\n  " + ",\n  ".join(map(json.dumps, v)) + "\n ]" if v and isinstance(v, list)
-                                    else json.dumps(v)) for k, v in results.items()]
-    return "{" + ",\n ".join(parts) + "}\n"
+        write_json(results, args.out / "memory.json")
 
 
 def _x(shape):

@@ -1,172 +1,248 @@
-"""How long is a training step, beside PyTorch's in the same run?
+"""How long are a training step and an inference, beside PyTorch's in the same run?
 
-    python -m benchmarks.train_step [--seconds 20] [--threads 2] [--out FILE]
+    python -m benchmarks.train_step [--nets PATTERN] [--seconds 8] [--threads 2] [--out FILE] [--json FILE]
 
-One step = forward, cross-entropy, backward, SGD with momentum, float32.  tinycnn and PyTorch (both of its memory
-layouts; left out where it is not installed) run in processes of their own and take turns, so that a busy machine
-disturbs all alike.  The limit beside each net is its arithmetic: 3 x MACs x 2 FLOPs (forward, input gradient, weight
-gradient), as GFLOP per step.
+Eleven nets, float32.  A training step = forward, cross-entropy, backward, SGD with momentum; inference = the forward
+pass in evaluation mode without a graph, by model.fuse() where there is one.  tinycnn and PyTorch (eager, both of its
+memory layouts; left out where it is not installed) run the same layers in processes of their own, fresh for each net,
+and take turns, so that a busy machine disturbs all alike.
+
+    ms         median and quartiles of a call; "?" where the quartiles are more than 15 % of the median apart
+    best       the shortest call
+    GFLOP/s    2 FLOPs for each multiply-add of convolutions and linear layers, in training three times as many
+               (forward, input gradient, weight gradient), by the median
+    peak       most memory of three steps beyond what the process had before it made the model, in MiB: parameters,
+               gradients, momentum, activations, scratch, loaded kernels
+    first      seconds of the first step in that process; tinycnn's kernels come from Numba's cache on the disk, as
+               another process, not timed, runs the same step before
+    ratio      tinycnn's median to the median of PyTorch's faster layout
 """
 from __future__ import annotations
 
-import argparse
 import os
-import resource
 import sys
-from pathlib import Path
+from fnmatch import fnmatch
 from time import perf_counter
+from typing import Any, Callable
 
-from .timing import Worker, installed, machine, sample, serve, spread
+from .nets import NETS, tinycnn_net, torch_net
+from .timing import (
+    Report,
+    Worker,
+    forget_peak,
+    geometric_mean,
+    in_turns,
+    installed,
+    parser,
+    peak,
+    resident,
+    sample,
+    serve,
+    summarised,
+    unsteady,
+)
 
-NETS = {                              # name: (model, input shape, forward MACs per image)
-    "lenet b256": ("lenet", (256, 1, 28, 28), 416_520),
-    "resnet18 96x96 b32": ("resnet18_d2l", (32, 1, 96, 96), 318_657_536),
-}
-
-
-def tinycnn_step(net: str):
-    """A closure that makes one training step of tinycnn."""
-    import numpy as np
-
-    import tinycnn as tc
-    model_name, shape, _ = NETS[net]
-    tc.manual_seed(0)
-    model = tc.models.create_model(model_name)
-    optimizer = tc.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    rng = np.random.default_rng(0)
-    x = tc.Tensor(rng.standard_normal(shape).astype(np.float32))
-    labels = rng.integers(0, 10, shape[0])
-
-    def step():
-        optimizer.zero_grad()
-        loss = tc.nn.functional.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-    return step
+CONTENDERS = ("tinycnn", "torch", "torch channels-last")
+ROUNDS = 4
+MODES = {"training": 3, "inference": 1}              # passes of about the same arithmetic
 
 
-def torch_step(net: str, channels_last: bool):
-    """The same step in PyTorch, the same net built from its parts."""
-    import torch
-    from torch import nn
-    model_name, shape, _ = NETS[net]
-    torch.manual_seed(0)
-    model = {"lenet": torch_lenet, "resnet18_d2l": torch_resnet18}[model_name](nn)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    x = torch.randn(shape).to(memory_format=layout)
-    labels = torch.randint(0, 10, (shape[0],))
+class Contender:
+    """The worker's side: one net, first trained, then asked."""
 
-    def step():
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-    return step
+    _step: Callable[[], Any]
+    _answer: Callable[[], Any]
 
+    def start(self, model: str, shape: list[int]) -> dict:
+        """Make the model and take three steps.  Returns {"first": seconds, "peak": MiB, "parameters": their number}."""
+        before = resident()
+        forget_peak()
+        parameters = self.build(model, shape)
+        start = perf_counter()
+        self._step()
+        first = perf_counter() - start
+        for _ in range(2):
+            self._step()
+        return {"first": round(first, 3), "peak": round(peak() - before, 1), "parameters": parameters}
 
-def torch_lenet(nn):
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid(),
-        nn.Linear(84, 10))
+    def train(self, seconds: float) -> list[float]:
+        """Milliseconds of training steps."""
+        return sample(self._step, seconds, least=2, warmups=1)
 
+    def infer(self, seconds: float) -> list[float]:
+        """Milliseconds of forward passes in evaluation mode, without a graph."""
+        return sample(self._answer, seconds, least=2, warmups=1)
 
-def torch_resnet18(nn):
-    class Residual(nn.Module):
-        def __init__(self, c_in, c, stride):
-            super().__init__()
-            self.body = nn.Sequential(nn.Conv2d(c_in, c, 3, stride, 1), nn.BatchNorm2d(c), nn.ReLU(),
-                                      nn.Conv2d(c, c, 3, 1, 1), nn.BatchNorm2d(c))
-            self.shortcut = nn.Conv2d(c_in, c, 1, stride) if stride > 1 else nn.Identity()
-
-        def forward(self, x):
-            return nn.functional.relu(self.body(x) + self.shortcut(x))
-
-    widths = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
-    blocks = [b for c_in, c, s in widths for b in (Residual(c_in, c, s), Residual(c, c, 1))]
-    return nn.Sequential(nn.Conv2d(1, 64, 7, 2, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1), *blocks,
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+    def build(self, model: str, shape: list[int]) -> int:
+        """Prepare both; returns the number of parameters."""
+        raise NotImplementedError
 
 
-def work(contender: str) -> None:
-    """The worker's side: build a step on first request, then time it for the seconds asked."""
-    steps: dict = {}
-    if contender != "tinycnn":
+class TinyCNN(Contender):
+    """Ours."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        import tinycnn as tc
+        tc.nn.functional.relu(tc.Tensor(np.zeros(1, np.float32)))      # imports the kernels
+        self._tc, self._np = tc, np
+
+    def build(self, model: str, shape: list[int]) -> int:
+        """Prepare both; the images are channels-last in memory."""
+        tc, np = self._tc, self._np
+        tc.manual_seed(0)
+        self._model = tinycnn_net(model)
+        optimizer = tc.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9)
+        rng = np.random.default_rng(0)
+        N, C, H, W = shape
+        self._x = tc.Tensor(rng.standard_normal((N, H, W, C), np.float32).transpose(0, 3, 1, 2))
+        labels = rng.integers(0, 10, N)
+
+        def step():
+            optimizer.zero_grad()
+            loss = tc.nn.functional.cross_entropy(self._model(self._x), labels)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+        self._step = step
+        return sum(p.numel() for p in self._model.parameters())
+
+    def evaluate(self) -> None:
+        """From training to inference."""
+        self._model.eval()
+        model = self._model.fuse() if hasattr(self._model, "fuse") else self._model
+
+        def answer():
+            with self._tc.no_grad():
+                return model(self._x)
+        self._answer = answer
+
+    def macs(self, model: str, shape: list[int]) -> int:
+        """Multiply-adds of a forward pass."""
+        return self._tc.summary.summary(tinycnn_net(model), tuple(shape)).macs
+
+
+class Torch(Contender):
+    """PyTorch, eager."""
+
+    def __init__(self, channels_last: bool):
         import torch
         torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
+        self._torch = torch
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
-    def answer(request):
-        net = request["net"]
-        first = None
-        if net not in steps:
-            start = perf_counter()
-            steps[net] = (tinycnn_step(net) if contender == "tinycnn" else
-                          torch_step(net, contender == "torch channels-last"))
-            steps[net]()
-            first = perf_counter() - start
-        return {"times": sample(steps[net], request["seconds"]), "first": first,
-                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    serve(answer)
+    def build(self, model: str, shape: list[int]) -> int:
+        """Prepare both; weights and images in this contender's memory layout."""
+        torch = self._torch
+        torch.manual_seed(0)
+        self._model = torch_net(model).to(memory_format=self._layout)
+        optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9)
+        self._x = torch.randn(shape).to(memory_format=self._layout)
+        labels = torch.randint(0, 10, shape[:1])
 
+        def step():
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(self._model(self._x), labels)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+        self._step = step
+        return sum(p.numel() for p in self._model.parameters())
 
-def main() -> None:
-    """Run the comparison and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20, help="per net and contender")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--out", type=Path, help="write the table here too")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.worker:
-        return work(args.worker)
-    os.environ.update(BENCH_THREADS=str(args.threads), NUMBA_NUM_THREADS=str(args.threads),
-                      OMP_NUM_THREADS=str(args.threads))
-    names = ["tinycnn"] + (["torch", "torch channels-last"] if installed("torch") else [])
-    lines = [f"# training step, float32, {args.threads} threads: {machine()}"]
-    if len(names) == 1:
-        lines.append("# PyTorch is not installed: no ratio")
-    lines.append(f"{'net':20} {'contender':20} {'ms median':>10} {'quartiles':>17} {'GFLOP/s':>8} {'peak MiB':>9} "
-                 f"{'first s':>8} {'ratio to best torch':>20}")
-    for net in NETS:
-        lines += table(net, compare(net, names, args.seconds))
-    text = "\n".join(lines)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    def evaluate(self) -> None:
+        """From training to inference."""
+        self._model.eval()
+
+        def answer():
+            with self._torch.no_grad():
+                return self._model(self._x)
+        self._answer = answer
 
 
-def compare(net: str, names: list[str], seconds: float, rounds: int = 4) -> dict:
-    """Times of every contender, taken in turns."""
-    workers = [Worker("benchmarks.train_step", name) for name in names]
-    found = {name: {"times": [], "peak": 0.0, "first": None} for name in names}
-    for _ in range(rounds):
-        for worker in workers:
-            answer = worker.ask({"net": net, "seconds": seconds / rounds})
-            mine = found[worker.name]
-            mine["times"] += answer["times"]
-            mine["peak"] = answer["peak"]
-            mine["first"] = answer["first"] or mine["first"]
+def work(name: str) -> None:
+    """A worker: requests are the names of a contender's methods, with their arguments."""
+    contender = TinyCNN() if name == "tinycnn" else Torch(name == "torch channels-last")
+    serve(lambda request: getattr(contender, request[0])(*request[1:]))
+
+
+def start(name: str, threads: int) -> Worker:
+    """A fresh process of a contender."""
+    return Worker("benchmarks.train_step", name, threads)
+
+
+def compare(net: str, names: tuple[str, ...], seconds: float, threads: int) -> list[dict]:
+    """The rows of a net, one for each mode and contender.  Raises RuntimeError if the models differ."""
+    model, shape = NETS[net]
+    with start("tinycnn", threads) as worker:        # compiles what Numba's cache has not
+        worker.ask(["start", model, shape])
+        macs = worker.ask(["macs", model, shape])
+    workers = [start(name, threads) for name in names]
+    begun = {w.name: w.ask(["start", model, shape]) for w in workers}
+    counts = {name: b["parameters"] for name, b in begun.items()}
+    if len(set(counts.values())) > 1:
+        raise RuntimeError(f"{net}: the contenders' models differ: parameters {counts}")
+    times = {"training": in_turns(workers, ["train", seconds / ROUNDS], ROUNDS)}
+    for worker in workers:
+        worker.ask(["evaluate"])
+    times["inference"] = in_turns(workers, ["infer", seconds / 2 / ROUNDS], ROUNDS)
     for worker in workers:
         worker.close()
-    return found
+    return [{"net": net, "mode": mode, "contender": name, "macs": macs, **summarised(times[mode][name]),
+             **(begun[name] if mode == "training" else {})} for mode in MODES for name in names]
 
 
-def table(net: str, found: dict) -> list[str]:
-    """The lines of one net."""
-    _, shape, macs = NETS[net]
-    medians = {name: spread(f["times"]) for name, f in found.items()}
-    best = min((m[0] for name, m in medians.items() if name != "tinycnn"), default=None)
-    lines = []
-    for name, (mid, low, high) in medians.items():
-        ratio = f"{mid / best:20.2f}" if best and name == "tinycnn" else ""
-        rate = 6 * macs * shape[0] / mid / 1e6
-        lines.append(f"{net:20} {name:20} {mid:10.1f} {low:8.1f}-{high:<8.1f} {rate:8.1f} {found[name]['peak']:9.0f} "
-                     f"{found[name]['first']:8.1f} {ratio}")
-    return lines
+def ratio(rows: list[dict]) -> float | None:
+    """tinycnn's median to the better PyTorch's, of a net's rows in one mode; None without PyTorch."""
+    medians = {row["contender"]: row["median"] for row in rows}
+    ours = medians.pop("tinycnn")
+    return ours / min(medians.values()) if medians else None
+
+
+HEADING = (f"{'net':18} {'mode':10} {'contender':19} {'ms':>8} {'quartiles':>17}   {'best':>8} {'GFLOP/s':>8} "
+           f"{'peak':>7} {'first':>6} {'ratio':>6}")
+
+
+def line(row: dict, relative: float | None) -> str:
+    """A row as text."""
+    low, high = row["quartiles"]
+    rate = 2 * MODES[row["mode"]] * row["macs"] / row["median"] / 1e6
+    start = f"{row['peak']:7.0f} {row['first']:6.2f}" if "peak" in row else f"{'':14}"
+    return (f"{row['net']:18} {row['mode']:10} {row['contender']:19} {row['median']:8.1f} {low:8.1f}-{high:<8.1f} "
+            f"{'?' if unsteady(row) else ' '} {row['best']:8.1f} {rate:8.1f} {start} "
+            f"{f'{relative:6.2f}' if relative else ''}").rstrip()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the comparison and print the table."""
+    options = parser(__doc__, seconds=8)
+    options.add_argument("--nets", default="*", metavar="PATTERN", help=f"of {', '.join(NETS)}")
+    args = options.parse_args(argv)
+    if args.worker:
+        return work(args.worker)
+    nets = [net for net in NETS if fnmatch(net, args.nets)]
+    if not nets:
+        options.error(f"no net is called {args.nets!r}: choose from {', '.join(NETS)}")
+    names = CONTENDERS if installed("torch") else CONTENDERS[:1]
+    report = Report("training step and inference", args.threads)
+    report.numbers["rows"] = rows = []
+    if len(names) == 1:
+        report.say("# PyTorch is not installed: no ratio")
+    report.say(HEADING)
+    ratios: dict[str, list[float]] = {mode: [] for mode in MODES}
+    for net in nets:
+        found = compare(net, names, args.seconds, args.threads)
+        rows += found
+        for mode in MODES:
+            of_mode = [row for row in found if row["mode"] == mode]
+            relative = ratio(of_mode)
+            ratios[mode] += [relative] if relative else []
+            report.say(*(line(row, relative if row["contender"] == "tinycnn" else None) for row in of_mode))
+    for mode, values in ratios.items():
+        if values:
+            report.say(f"{mode}: geometric mean of the ratio over {len(values)} nets {geometric_mean(values):.2f}, "
+                       f"worst {max(values):.2f}")
+    report.write(args.out, args.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks import depth, memory
+from benchmarks import depth, memory, nets, timing, train_step
 
 
 def test_depth_prints_and_writes_its_table(capsys, tmp_path):
@@ -77,3 +77,46 @@ def test_memory_prints_both_tables(capsys, tmp_path, monkeypatch):
         assert both["memory_efficient"]["kept"] < both["plain"]["kept"] < both["plain"]["arrays"]
         assert both["plain"]["arrays"] < both["plain"]["process"] and both["plain"]["seconds"] > 0
     assert net["memory_efficient"]["arrays"] < net["plain"]["arrays"]
+
+
+MODELS = sorted({net.model for net in nets.NETS.values()})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_both_sides_of_a_net_have_the_same_parameters(model, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)       # as where it is not installed
+    with torch.device("meta"):
+        theirs = nets.torch_net(model)
+    shapes = sorted(tuple(p.shape) for p in nets.tinycnn_net(model).parameters())
+    assert shapes == sorted(tuple(p.shape) for p in theirs.parameters())
+
+
+@pytest.mark.slow
+def test_train_step_compares(capsys, tmp_path):
+    pytest.importorskip("torch")
+    train_step.main(["--nets", "lenet*", "--seconds", "0.1", "--threads", "1", "--json", str(tmp_path / "found.json"),
+                     "--out", str(tmp_path / "found.txt")])
+    text = capsys.readouterr().out
+    assert (tmp_path / "found.txt").read_text() == text
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(row["mode"], row["contender"]) for row in found["rows"]] == [
+        (mode, name) for mode in ("training", "inference") for name in train_step.CONTENDERS]
+    assert {row["parameters"] for row in found["rows"] if row["mode"] == "training"} == {61706}
+    for row in found["rows"]:
+        low, high = row["quartiles"]
+        assert row["best"] <= low <= row["median"] <= high and row["macs"] == 256 * 416_520
+    training = train_step.ratio(found["rows"][:3])
+    assert f"training: geometric mean of the ratio over 1 nets {training:.2f}" in text
+
+
+def test_train_step_knows_its_nets(capsys):
+    with pytest.raises(SystemExit):
+        train_step.main(["--nets", "resnet19*"])
+    assert "choose from lenet b256" in capsys.readouterr().err
+
+
+def test_rows_are_marked_where_quartiles_are_far_apart():
+    assert timing.unsteady(timing.summarised([1.0, 1.0, 1.2, 1.2]))
+    assert not timing.unsteady(timing.summarised([1.0, 1.0, 1.0, 1.1, 9.0]))
+    assert timing.geometric_mean([0.5, 2.0]) == pytest.approx(1.0)

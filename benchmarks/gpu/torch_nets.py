@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..train_step import torch_lenet
+from ..nets import torch_lenet
 
 
 def build(name: str, num_classes: int) -> Any:
