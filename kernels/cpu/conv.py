@@ -177,7 +177,8 @@ def _by_tap(C, KK):
 
 def _turned_panels(weight, taps, groups):
     """`Panels` of the weights for the gradient of the input: rows are taps and output channels, columns C/G."""
-    (O, Cg), KK, Og, K = weight.shape[:2], weight[0, 0].size, len(weight) // groups, len(taps) * len(weight) // groups
+    Cg, KK, Og = weight.shape[1], weight[0, 0].size, len(weight) // groups
+    K = len(taps) * Og
     if KK == 1 and K:
         return pack_rows(_flat(weight), groups, Og * Cg, np.arange(Og) * Cg, Cg)
     rows = np.full((Og, KK), -1)

@@ -28,7 +28,7 @@ from numba import njit, prange
 from .microkernel import ROWS, WIDE, tiles
 from .panels import panel_vectors
 from .threads import parallel
-from .vector import BYTES, lanes
+from .vector import BYTES, distance, lanes
 
 BM, BK = 8 * ROWS, 256
 TASKS = 16                                           # enough for any balance
@@ -88,7 +88,7 @@ def _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image):
         begin[m] = n * image.H * image.W * image.C
         y, x_ = ys.first + a * ys.every, xs.first + b * xs.every
         places[m] = ((n * out_image.H + y) * out_image.W + x_) * out_image.C
-    nothing = (zeros.ctypes.data - x.ctypes.data) // x.itemsize - g * image.group
+    nothing = distance(x, zeros) - g * image.group
     for i in range(len(ys.offsets)):
         for j in range(len(xs.offsets)):
             line = table[(i * len(xs.offsets) + j) * ld:]

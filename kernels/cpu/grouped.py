@@ -26,7 +26,7 @@ from numba import njit, prange
 
 from .panels import aligned
 from .threads import parallel
-from .vector import BYTES, lanes, vector_code
+from .vector import BYTES, distance, lanes, vector_code
 
 WIDEST = 16
 T = 7                                                # outputs of a tile: maps are 56, 28, 14, 7 wide, or 24, 12, 6, 3
@@ -133,7 +133,7 @@ def correlate(x, image, ys, xs, weight, width, y, y_image, bias=None, relu=False
 @parallel
 def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C, zeros, k, width):
     L, rows, tiles = BYTES // x.itemsize, len(begins), (xs.count + T - 1) // T
-    ld, nothing = tiles * T + len(k) - 1, (zeros.ctypes.data - x.ctypes.data) // x.itemsize
+    ld, nothing = tiles * T + len(k) - 1, distance(x, zeros)
     for task in prange(image.N * ys.count):
         n, a = task // ys.count, task % ys.count
         table, places, waste = np.empty(rows * ld, np.int64), np.empty(tiles * T, np.int64), np.empty(C, x.dtype)
@@ -141,11 +141,12 @@ def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C,
             _find(image, n, a * ys.step + begins[i, 0], xs.step, begins[i, 1], nothing, table[i * ld:(i + 1) * ld])
         for b in range(tiles * T):
             pixel = (n * y_image.H + ys.first + a * ys.every) * y_image.W + xs.first + b * xs.every
-            places[b] = pixel * C if b < xs.count else (waste.ctypes.data - y.ctypes.data) // y.itemsize
+            places[b] = pixel * C if b < xs.count else distance(y, waste)
         for b in range(0, xs.count, T):
             for block in range(blocks):
                 _outputs(y, places, b, x, table, ld, w, block * L, C - block * L,
                          block * rows * len(k) * len(width) * L, rows, start, least, k, width)
+        waste[0] = 0                                 # kept alive: only its address was taken
 
 
 def weights(x, image, ys, xs, gy, C, width):
@@ -171,7 +172,7 @@ def _weights(x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, wid
     size, rows = len(sums) // parts, len(begins)
     L, tiles, lines = BYTES // x.itemsize, (xs.count + T - 1) // T, image.N * ys.count
     per_row = len(k) * len(width) * L
-    nothing, beyond = (zeros.ctypes.data - x.ctypes.data) // x.itemsize, (zeros.ctypes.data - gy.ctypes.data) // x.itemsize
+    nothing, beyond = distance(x, zeros), distance(gy, zeros)
     for part in prange(parts):
         table, places = np.empty(tiles * T + len(k) - 1, np.int64), np.empty(tiles * T, np.int64)
         for line in range(part * lines // parts, (part + 1) * lines // parts):

@@ -31,7 +31,7 @@ runs of a gradient of weights are rows of pixels.
 """
 from numba import njit
 
-from .vector import REGISTERS, lanes, vector_code
+from .vector import REGISTERS, vector_code
 
 WIDE, HALF, ONE = (4, 2, 1) if REGISTERS == 32 else (2, 1, 1)    # vectors in a panel of B
 ROWS = 12                                                # a multiple of the rows of every tile

@@ -19,7 +19,7 @@ from numba import njit, prange
 
 from .microkernel import HALF, ONE, WIDE
 from .threads import parallel
-from .vector import BYTES, lanes, vector_code
+from .vector import BYTES, distance, lanes, vector_code
 
 PIECE = 64                                           # squares, or rows, of one task
 
@@ -94,7 +94,7 @@ def pack_columns(b, groups, group, outer, inner, rows, K, columns, column):
 
 @vector_code("y", "y_at", "x", "x_at", "read", "written")
 def _turn(v, a):
-    """A square of vectors, transposed: lanes rows of `read` numbers at x[x_at] -> lanes rows of `written` at y[y_at]."""
+    """A square of vectors, transposed: rows of `read` numbers at x[x_at] -> rows of `written` at y[y_at]."""
     some = v.below(a.read)
     rows = [v.load_some(a.x, v.element(a.x_at, v.number(i)), some) for i in range(v.lanes)]
     some = v.below(a.written)
@@ -116,8 +116,8 @@ def _pack_columns(b, groups, group, outers, outer, inner, rows, K, columns, colu
     for task in prange(groups * blocks * pieces):
         g, n0, first = task // pieces // blocks, task // pieces % blocks * wide, task % pieces * PIECE
         x_at, y_at, waste = np.empty(vector, np.int64), np.empty(vector, np.int64), np.empty(vector, b.dtype)
-        nothing = (zeros.ctypes.data - b.ctypes.data) // b.itemsize
-        nowhere = (waste.ctypes.data - out.ctypes.data) // b.itemsize
+        nothing = distance(b, zeros)
+        nowhere = distance(out, waste)
         end = min(room, n0 + wide)
         while n0 < end:
             NR = panel_vectors(room - n0, vector) * vector
@@ -131,6 +131,7 @@ def _pack_columns(b, groups, group, outers, outer, inner, rows, K, columns, colu
                         y_at[i] = (g * room + n0) * K + k * NR + n1 - n0 if k >= 0 else nowhere
                     turn(out, y_at, b, x_at, inner - j0, vector)
             n0 += NR
+        waste[0] = 0                                 # kept alive: only its address was taken
 
 
 def unpack(sums, rows, columns, out):
@@ -142,13 +143,14 @@ def unpack(sums, rows, columns, out):
 @parallel
 def _unpack(sums, rows, groups, K, room, columns, out):
     J, vector = len(rows), BYTES // sums.itemsize
-    squares, blocks = (J + vector - 1) // vector, room // vector
+    blocks = room // vector
     for task in prange(groups * blocks):
         g, n0 = task // blocks, task % blocks * vector
         x_at, y_at, waste = np.empty(vector, np.int64), np.empty(vector, np.int64), np.empty(vector, sums.dtype)
-        nowhere = (waste.ctypes.data - out.ctypes.data) // out.itemsize
+        nowhere = distance(out, waste)
         for j0 in range(0, J, vector):
             for i in range(vector):
                 x_at[i] = (g * K + rows[min(J - 1, j0 + i)]) * room + n0
                 y_at[i] = (g * columns + n0 + i) * J + j0 if n0 + i < columns else nowhere
             turn(out, y_at, sums, x_at, vector, J - j0)
+        waste[0] = 0                                 # kept alive: only its address was taken

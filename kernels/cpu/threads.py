@@ -22,7 +22,7 @@ import numpy as np
 from numba import get_num_threads, njit, set_num_threads
 
 if "OMP_WAIT_POLICY" not in os.environ:              # read when the first parallel kernel loads OpenMP
-    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 SMALL = 1 << 15                                      # bytes of all arrays together
 

@@ -16,6 +16,7 @@ from inspect import Parameter, Signature
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -34,6 +35,12 @@ REGISTERS = 32 if BYTES == 64 or "neon" in _FEATURES else 16
 def lanes(dtype):
     """Numbers in one register."""
     return BYTES // np.dtype(dtype).itemsize
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def distance(here, there):
+    """From the beginning of the array `here` to that of `there`, in numbers: there[i] is here[distance + i]."""
+    return (there.ctypes.data - here.ctypes.data) // here.itemsize
 
 
 class Arguments:

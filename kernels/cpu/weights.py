@@ -23,7 +23,7 @@ from numba import njit, prange
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, panel_vectors, room_for
 from .threads import parallel
-from .vector import BYTES, lanes, vector_code
+from .vector import BYTES, distance, lanes, vector_code
 
 STRIP, PIXELS, TASKS = 384, 256, 8
 
@@ -95,8 +95,9 @@ def _copy_columns(gy, at, count, apart, columns, width, out):
 
 @parallel
 def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, parts, border, sums):
-    rows, pixels, vector = len(ys.offsets) * len(xs.offsets) * inside, image.N * ys.count * xs.count, BYTES // x.itemsize
-    nothing = (border.ctypes.data - x.ctypes.data) // x.itemsize
+    rows, pixels = len(ys.offsets) * len(xs.offsets) * inside, image.N * ys.count * xs.count
+    vector = BYTES // x.itemsize
+    nothing = distance(x, border)
     strips, blocks = (rows + strip - 1) // strip, (room + WIDE * vector - 1) // (WIDE * vector)
     for task in prange(parts * groups * blocks * strips):
         r0, block = task % strips * strip, task // strips % blocks

@@ -1,8 +1,8 @@
 """Convolution by 3x3 kernels with fewer multiplications: Winograd's F(2x2, 3x3) and F(4x4, 3x3).
 
-An output tile of m x m pixels depends on an input tile of n x n, n = m + 2.  Transformed by two small constant matrices,
-tile and kernel need only be multiplied number by number, and the sum over channels is a matrix product for each of the
-n*n places:
+An output tile of m x m pixels depends on an input tile of n x n, n = m + 2.  Transformed by two small constant
+matrices, tile and kernel need only be multiplied number by number, and the sum over channels is a matrix product for
+each of the n*n places:
 
     y  =  A' [ (G w G') * (B' x B) ] A                  Lavin and Gray (2015), arXiv:1509.09308, equation 12
 
@@ -30,7 +30,7 @@ from numba import njit, prange
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, panel_vectors, turn
 from .threads import parallel
-from .vector import BYTES, vector_code
+from .vector import BYTES, distance, vector_code
 
 SCRATCH = 1 << 21                                    # bytes of V and M of one task
 TASKS = 4
@@ -40,8 +40,8 @@ BLOCK = 96                                           # tiles of a block in the g
 B4 = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
       (0, 4, 0, -5, 0, 1))
 A4 = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-G4 = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6),
-      (0, 0, 1))
+G4 = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6),
+      (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
 B2 = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 A2 = ((1, 1, 1, 0), (0, 1, -1, -1))
 G2 = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
@@ -197,7 +197,7 @@ def _correlate(x, shape, U, m, top, left, block, start, least, y, y_shape, zeros
     side, vector = m + 2, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
-    nothing = (zeros.ctypes.data - x.ctypes.data) // x.itemsize
+    nothing = distance(x, zeros)
     for task in prange((count + block - 1) // block):
         first, few = task * block, min(block, count - task * block)
         V, M, waste = np.empty(places * block * C, x.dtype), np.empty(places * block * O, x.dtype), np.empty(O, x.dtype)
@@ -219,13 +219,14 @@ def _correlate(x, shape, U, m, top, left, block, start, least, y, y_shape, zeros
                 tiles(M, place * block * O + n0, rows, 0, few, O - n0, width, zeros, 0, True, x.dtype.type(-np.inf), V,
                       place * block * C, table, block, 1, C, 1, U, (place * O + n0) * C, none)
                 n0 += width * vector
-        nowhere = (waste.ctypes.data - y.ctypes.data) // y.itemsize
+        nowhere = distance(y, waste)
         for t in range(few):
             n, ty, tx = (first + t) // TW // TH, (first + t) // TW % TH, (first + t) % TW
             _tile_places(y_shape, n, ty * m, tx * m, m, nowhere, y_at)
             for place in range(places):
                 m_at[place] = (place * block + t) * O
             _output(m, y, y_at, M, m_at, O // vector, start, 0, least)
+        waste[0] = 0                                 # kept alive: only its address was taken
 
 
 # ---------------------------------------------------------------------------------------- gradient of the weights
@@ -250,7 +251,7 @@ def _transform_both(x, shape, gy, gy_shape, m, top, left, zeros, V, M):
     side, vector = m + 2, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
-    outside, beyond = (zeros.ctypes.data - x.ctypes.data) // x.itemsize, (zeros.ctypes.data - gy.ctypes.data) // x.itemsize
+    outside, beyond = distance(x, zeros), distance(gy, zeros)
     for task in prange((count + BLOCK - 1) // BLOCK):
         x_at, g_at, to = np.empty(places, np.int64), np.empty(m * m, np.int64), np.empty(places, np.int64)
         first, few = task * BLOCK, min(BLOCK, count - task * BLOCK)

@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 check failed, 2 wrong usage, 3 missing file, package or network, 130 Ctrl-C")
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _race, _doctor):
+    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _race, _warmup, _doctor):
         add(verbs)
     return parser
 
@@ -147,6 +147,14 @@ def _raced(operations: Any, name: str) -> argparse.ArgumentParser:
     p.add_argument("--plot", metavar="FILE", help="draw the times (.png, .svg, .pdf; needs matplotlib)")
     _common(p, default=argparse.SUPPRESS)            # what was said before the operation's name stays
     return p
+
+
+def _warmup(verbs: Any) -> None:
+    p = _verb(verbs, "warmup", "warming:warmup", "compile the kernels that models need, and keep them on disk",
+              "One training step and one classification of each model.  What is compiled already is only loaded.")
+    p.add_argument("models", nargs="*", metavar="MODEL", help="names from `tinycnn models` (default: nets that "
+                   "together have all usual layers)")
+    p.add_argument("--dtype", choices=("float32", "float64"), default="float32")
 
 
 def _doctor(verbs: Any) -> None:
