@@ -26,9 +26,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +36,8 @@ from tinycnn.data import load_dataset
 from tinycnn.models.base import initialise
 from tinycnn.models.resnet_cifar import ZeroPadShortcut
 from tinycnn.nn import BatchNorm2d, Conv2d, Identity, Linear, Module, Sequential, functional as F, init
+
+from .drawing import draw
 
 ACTIVATIONS = {"relu": F.relu, "sigmoid": F.sigmoid}
 IMAGES = 8
@@ -167,12 +168,8 @@ def table(found: list[Finding]) -> str:
     return "\n".join(lines)
 
 
-def plot(found: list[Finding], depth: int, path: Path) -> None:
-    """Gradient norm against layer.  Raises ImportError without matplotlib."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+def plot(found: list[Finding], depth: int, figure: Any) -> None:
+    """Gradient norm against layer."""
     axes = figure.add_subplot()
     for f in found:
         layers = np.arange(1, len(f.gradients) + 1)
@@ -185,7 +182,6 @@ def plot(found: list[Finding], depth: int, path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small",
                   frameon=False)
-    figure.savefig(path, dpi=90)
 
 
 FLOOR = 1e-12                                        # of the drawing: zero has no logarithm
@@ -199,10 +195,7 @@ def write(found: list[Finding], depth: int, seed: int, data: str, folder: Path) 
     text = ",\n".join("  " + json.dumps(net) for net in nets)
     head = json.dumps({"depth": depth, "seed": seed, "images": data})[:-1]
     (folder / "depth.json").write_text(f"{head},\n \"nets\": [\n{text}\n]}}\n", encoding="utf-8")
-    try:
-        plot(found, depth, folder / "depth.png")
-    except ImportError as error:
-        print(f"no depth.png: {error}; it needs matplotlib: pip install matplotlib", file=sys.stderr)
+    draw(folder / "depth.png", (9, 5), lambda figure: plot(found, depth, figure))
 
 
 def _short(value):

@@ -1,142 +1,134 @@
-"""How fast is each kernel, against what the machine can do?
+"""How fast is each kernel, against what the machine can do and beside PyTorch?
 
-    python -m benchmarks.kernels [PATTERN] [--seconds 0.5] [--out FILE]
+    python -m benchmarks.kernels [PATTERN] [--seconds 0.5] [--threads 2] [--out FILE] [--json FILE]
 
-Every kernel on the shapes of a ResNet, float32: milliseconds (median, quartiles), GFLOP/s for those bound by
-arithmetic, GB/s (bytes that must be read and written, each once) for those bound by memory.  The limits, measured
-in the same run, come first: a large matrix product by the machine's BLAS, and a copy of the activations' size.
+Every kernel on the shapes of the nets, float32, in processes of their own that take turns: tinycnn, and PyTorch in
+both of its memory layouts (left out where it is not installed).
+
+    ms         median of tinycnn; "?" where its quartiles are more than 15 % of the median apart
+    GFLOP/s    for kernels that multiply; Winograd's are counted as the convolution's they replace
+    GB/s       bytes that must be read and written, each once (what must be known before it is used: twice)
+    limit      how much of the limit that is: the longer of the FLOPs' time at the rate of the best matrix product, and
+               the bytes' at the rate of the best copy of as many bytes, both on all threads, measured in the same run.
+               Winograd needs fewer FLOPs and can go beyond
+    torch      medians of PyTorch's layouts, NCHW and channels-last
+    ratio      tinycnn's median to the better one
 """
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from fnmatch import fnmatch
-from importlib import import_module
-from pathlib import Path
-from typing import Callable, NamedTuple
 
-import numpy as np
+from .kernel_table import Kernel, kernels
+from .timing import Report, Worker, geometric_mean, in_turns, installed, parser, sample, serve, summarised, unsteady
 
-import tinycnn  # noqa: F401  (makes tinycnn.kernels importable from a checkout)
-
-from .timing import machine, sample, spread
-
-cpu = import_module("tinycnn.kernels.cpu")
-window = import_module("tinycnn.kernels.geometry").window
+CONTENDERS = ("tinycnn", "torch", "torch channels-last")
+ROUNDS = 3
+SMALLEST = 1 << 14                                   # numbers of a copy that is timed for a limit
 
 
-class Row(NamedTuple):
-    """A kernel on a shape: what to call, and how many FLOPs and bytes it cannot do without."""
-    name: str
-    call: Callable
-    flops: float
-    bytes: float
+def work(name: str) -> None:
+    """A worker: makes a row's call, times it, or measures a limit."""
+    if name == "tinycnn":
+        from .kernel_calls import TinyCNN
+        contender = TinyCNN()
+    else:
+        from .kernel_calls_torch import Torch
+        contender = Torch(name == "torch channels-last")
+    call = None
+
+    def answer(request):
+        nonlocal call
+        method, *args = request
+        if method == "time":
+            return sample(call, *args, least=2, warmups=1)
+        if method.endswith("_rate"):
+            return getattr(contender, method)(*args)
+        call = None                                  # the last row's arrays go first
+        call = getattr(contender, method)(*args)
+        call()
+        return None
+    serve(answer)
 
 
-def array(*shape: int) -> np.ndarray:
-    """Random float32 in channels-last memory when it has four dimensions."""
-    a = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if len(shape) == 4 else a
+class Limits:
+    """The machine's rates, of the best contender: FLOPs per second, and bytes by the size of a copy."""
+
+    def __init__(self, workers: list[Worker], seconds: float):
+        self._workers, self._seconds = workers, seconds
+        self.product = max(worker.ask(["product_rate", 2 * seconds]) for worker in workers)
+        self.copies: dict[int, float] = {}
+
+    def copy(self, size: int) -> float:
+        """Bytes per second of a copy that reads and writes about `size` bytes."""
+        count = max(SMALLEST, 1 << (size // 8 - 1).bit_length())
+        if count not in self.copies:
+            self.copies[count] = max(worker.ask(["copy_rate", count, self._seconds]) for worker in self._workers)
+        return self.copies[count]
+
+    def of(self, kernel: Kernel) -> float:
+        """Milliseconds that a kernel cannot be faster than."""
+        return 1e3 * max(kernel.flops / self.product, kernel.bytes / self.copy(kernel.bytes))
 
 
-CONVOLUTIONS = [                      # label, N, C, H, O, K, stride, padding, groups
-    ("3x3 64@56", 8, 64, 56, 64, 3, 1, 1, 1),
-    ("3x3 128@28", 8, 128, 28, 128, 3, 1, 1, 1),
-    ("3x3 256@14", 8, 256, 14, 256, 3, 1, 1, 1),
-    ("3x3 512@7", 8, 512, 7, 512, 3, 1, 1, 1),
-    ("3x3 s2 64-128@56", 8, 64, 56, 128, 3, 2, 1, 1),
-    ("1x1 256-64@56", 8, 256, 56, 64, 1, 1, 0, 1),
-    ("7x7 s2 3-64@224", 8, 3, 224, 64, 7, 2, 3, 1),
-    ("5x5 1-6@28 b256", 256, 1, 28, 6, 5, 1, 2, 1),
-    ("3x3 g32 128@56", 8, 128, 56, 128, 3, 1, 1, 32),
-    ("dw7x7 96@24", 8, 96, 24, 96, 7, 1, 3, 96),
-]
+def measure(kernel: Kernel, workers: list[Worker], limits: Limits, seconds: float) -> dict:
+    """A row of the results."""
+    for worker in workers:
+        worker.ask([kernel.method, *kernel.args])
+    times = in_turns(workers, ["time", seconds / ROUNDS], ROUNDS)
+    found = {name: summarised(t) for name, t in times.items()}
+    rivals = [t["median"] for name, t in found.items() if name != "tinycnn"]
+    return {"kernel": kernel.name, "flops": kernel.flops, "bytes": kernel.bytes,
+            "limit": float(f"{limits.of(kernel):.4g}"), **found,
+            **({"ratio": round(found["tinycnn"]["median"] / min(rivals), 3)} if rivals else {})}
 
 
-def convolutions():
-    """conv2d and its two gradients."""
-    for label, N, C, H, O, K, S, P, G in CONVOLUTIONS:
-        win = window((H, H), K, S, P)
-        x, w, gy = array(N, C, H, H), array(O, C // G, K, K).copy(), array(N, O, win.OH, win.OW)
-        flops = 2 * gy.size * K * K * C // G
-        size = x.nbytes + w.nbytes + gy.nbytes
-        yield Row(f"conv2d {label}", lambda x=x, w=w, win=win, G=G: cpu.conv2d(x, w, None, win, G), flops, size)
-        yield Row(f"conv2d_input {label}", lambda g=gy, w=w, win=win, G=G: cpu.conv2d_input(g, w, win, G), flops, size)
-        yield Row(f"conv2d_weight {label}", lambda x=x, g=gy, win=win, G=G: cpu.conv2d_weight(x, g, win, G), flops,
-                  size)
+def heading(names: tuple[str, ...]) -> str:
+    """Above the rows."""
+    rivals = f" {'torch':>8} {'ch.-last':>8} {'ratio':>6}" if len(names) > 1 else ""
+    return f"{'kernel':40} {'ms':>8}   {'quartiles':>15} {'GFLOP/s':>8} {'GB/s':>6} {'limit':>6}{rivals}"
 
 
-def products():
-    """Matrix products of Linear layers, and im2col for its own sake."""
-    for M, K, B in ((256, 400, 120), (32, 512, 1000), (1024, 1024, 1024)):
-        a, b = array(M, K), array(K, B)
-        yield Row(f"matmul {M}x{K}x{B}", lambda a=a, b=b: cpu.matmul(a, b), 2 * M * K * B, 4 * (M * K + K * B + M * B))
-    x, win = array(8, 64, 56, 56), window(56, 3, 1, 1)
-    cols = cpu.im2col(x, win)
-    yield Row("im2col 3x3 64@56", lambda: cpu.im2col(x, win), 0, x.nbytes + cols.nbytes)
-    yield Row("col2im 3x3 64@56", lambda: cpu.col2im(cols, win), 0, x.nbytes + cols.nbytes)
+def line(row: dict) -> str:
+    """A row as text."""
+    ours = row["tinycnn"]
+    low, high = ours["quartiles"]
+    rate = f"{row['flops'] / ours['median'] / 1e6:8.1f}" if row["flops"] else f"{'':8}"
+    text = (f"{row['kernel']:40} {ours['median']:8.3f} {'?' if unsteady(ours) else ' '} {low:7.3f}-{high:<7.3f} {rate} "
+            f"{row['bytes'] / ours['median'] / 1e6:6.1f} {row['limit'] / ours['median']:6.0%}")
+    if "ratio" in row:
+        text += f" {row['torch']['median']:8.3f} {row['torch channels-last']['median']:8.3f} {row['ratio']:6.2f}"
+    return text
 
 
-def memory_bound():
-    """Pools, norms, losses, dropout and optimizers on 8x64x56x56 (6.4 MB)."""
-    x, w, b = array(8, 64, 56, 56), array(64), array(64)
-    n = x.nbytes
-    y, mean, var = cpu.batch_norm(x, w, b, 1e-5)
-    yield Row("batch_norm", lambda: cpu.batch_norm(x, w, b, 1e-5), 0, 3 * n)
-    yield Row("batch_norm_backward", lambda: cpu.batch_norm_backward(y, x, mean, var, w, 1e-5), 0, 5 * n)
-    yield Row("batch_norm_eval", lambda: cpu.batch_norm_eval(x, mean, var, w, b, 1e-5), 0, 2 * n)
-    yield Row("group_norm 32", lambda: cpu.group_norm(x, 32, w, b, 1e-5), 0, 3 * n)
-    rows, scale = array(8 * 56 * 56, 64), array(64)
-    yield Row("layer_norm", lambda: cpu.layer_norm(rows, scale, scale, 1e-5), 0, 2 * n)
-    yield Row("local_response_norm", lambda: cpu.local_response_norm(x, 5, 1e-4, 0.75, 1.0), 0, 2 * n)
-    win = window(56, 3, 2, 1)
-    out, indices = cpu.max_pool2d(x, win)
-    yield Row("max_pool2d 3x3 s2", lambda: cpu.max_pool2d(x, win), 0, n + out.nbytes + indices.nbytes)
-    yield Row("max_pool2d_backward", lambda: cpu.max_pool2d_backward(out, indices, (56, 56)), 0,
-              n + out.nbytes + indices.nbytes)
-    yield Row("avg_pool2d 3x3 s2", lambda: cpu.avg_pool2d(x, win, True, None, (1, 1)), 0, n + out.nbytes)
-    yield Row("adaptive_avg_pool2d 1", lambda: cpu.adaptive_avg_pool2d(x, (1, 1)), 0, n)
-    logits, labels = array(256, 1000), np.arange(256) % 1000
-    yield Row("cross_entropy 256x1000", lambda: cpu.cross_entropy(logits, labels, None, -100, 0.0), 0,
-              2 * logits.nbytes)
-    yield Row("softmax 256x1000", lambda: cpu.softmax(logits), 0, 2 * logits.nbytes)
-    yield Row("dropout", lambda: cpu.dropout(x, 0.5, 1), 0, 2 * n)
-    p, g, m, v = (array(1 << 20) for _ in range(4))
-    v = np.abs(v)
-    sgd, adam = (1e-9, 0.9, 0, 0), (1e-9, 0.9, 0.999, 1e-8, 0, 1)
-    yield Row("sgd_update momentum 1M", lambda: cpu.sgd_update([p], [g], [m], sgd, False, False, False), 0,
-              5 * p.nbytes)
-    yield Row("adam_update 1M", lambda: cpu.adam_update([p], [g], [m], [v], None, adam, False, False), 0, 7 * p.nbytes)
-
-
-def limits() -> list[Row]:
-    """What the machine can do: BLAS on a large product, NumPy's copy of an activation."""
-    a, x = array(1024, 1024), array(8, 64, 56, 56)
-    out = np.empty_like(x)
-    return [Row("limit: BLAS 1024^3", lambda: a @ a, 2 * 1024 ** 3, 0),
-            Row("limit: copy of 6.4 MB, 1 thread", lambda: np.copyto(out, x), 0, 2 * x.nbytes)]
-
-
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pattern", nargs="?", default="*", help="only kernels whose name matches")
-    parser.add_argument("--seconds", type=float, default=0.5, help="per kernel")
-    parser.add_argument("--out", type=Path, help="write the table here too")
-    args = parser.parse_args()
-    lines = [f"# kernels, float32, {os.environ.get('NUMBA_NUM_THREADS', 'all')} threads: {machine()}",
-             f"{'kernel':34} {'ms median':>10} {'quartiles':>19} {'GFLOP/s':>8} {'GB/s':>7}"]
-    print("\n".join(lines), flush=True)
-    for row in (*limits(), *convolutions(), *products(), *memory_bound()):
-        if row.name.startswith("limit") or fnmatch(row.name, args.pattern):
-            mid, low, high = spread(sample(row.call, args.seconds))
-            rate = f"{row.flops / mid / 1e6:8.1f}" if row.flops else " " * 8
-            flow = f"{row.bytes / mid / 1e6:7.1f}" if row.bytes else ""
-            lines.append(f"{row.name:34} {mid:10.3f} {low:9.3f}-{high:<9.3f} {rate} {flow}")
-            print(lines[-1], flush=True)
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = parser(__doc__, seconds=0.5)
+    options.add_argument("pattern", nargs="?", default="*", help="only kernels whose name matches")
+    args = options.parse_args(argv)
+    if args.worker:
+        return work(args.worker)
+    rows = [kernel for kernel in kernels() if fnmatch(kernel.name, args.pattern)]
+    if not rows:
+        options.error(f"no kernel's name matches {args.pattern!r}")
+    names = CONTENDERS if installed("torch") else CONTENDERS[:1]
+    report = Report("kernels", args.threads)
+    workers = [Worker("benchmarks.kernels", name, args.threads) for name in names]
+    limits = Limits(workers, args.seconds / 2)
+    report.say(f"# best matrix product {limits.product / 1e9:.0f} GFLOP/s",
+               *(["# PyTorch is not installed: tinycnn alone"] if len(names) == 1 else []), heading(names))
+    report.numbers["rows"] = found = []
+    for kernel in rows:
+        found.append(measure(kernel, workers, limits, args.seconds))
+        report.say(line(found[-1]))
+    for worker in workers:
+        worker.close()
+    report.say("# best copy, GB/s: " + ", ".join(f"{8 * count / 2 ** 20:.3g} MiB {rate / 1e9:.0f}"
+                                                  for count, rate in sorted(limits.copies.items())))
+    report.numbers |= {"product_rate": limits.product, "copy_rates": limits.copies}
+    if "ratio" in found[0]:
+        report.say(f"ratio: geometric mean over {len(found)} kernels {geometric_mean(r['ratio'] for r in found):.2f}")
+    report.write(args.out, args.json)
 
 
 if __name__ == "__main__":

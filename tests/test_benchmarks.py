@@ -1,10 +1,15 @@
 """The benchmarks that answer a question of principle: they run, and the answer is what their docstrings say."""
 import json
 import sys
+from math import prod
+from pathlib import Path
 
 import pytest
 
-from benchmarks import depth, memory, nets, timing, train_step
+from benchmarks import depth, kernels, memory, nets, report, scaling, timing, train_step
+from benchmarks.kernel_calls import TinyCNN
+from benchmarks.kernel_calls_torch import Torch
+from benchmarks.kernel_table import PARAMETERS, parameter_shapes
 
 
 def test_depth_prints_and_writes_its_table(capsys, tmp_path):
@@ -120,3 +125,87 @@ def test_rows_are_marked_where_quartiles_are_far_apart():
     assert timing.unsteady(timing.summarised([1.0, 1.0, 1.2, 1.2]))
     assert not timing.unsteady(timing.summarised([1.0, 1.0, 1.0, 1.1, 9.0]))
     assert timing.geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
+
+
+def test_each_timed_kernel_has_a_call_on_both_sides():
+    rows = list(kernels.kernels())
+    assert len({row.name for row in rows}) == len(rows) > 100
+    for row in rows:
+        assert callable(getattr(TinyCNN, row.method)) and callable(getattr(Torch, row.method)) and row.bytes > 0
+    assert sum(map(prod, parameter_shapes())) == PARAMETERS
+
+
+@pytest.mark.slow
+def test_kernels_compare(capsys, tmp_path):
+    pytest.importorskip("torch")
+    kernels.main(["*1x1 1024-512@14", "--seconds", "0.05", "--threads", "1", "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    lines = {line[:40].strip(): line for line in capsys.readouterr().out.splitlines()}
+    assert [row["kernel"].split()[0] for row in found["rows"]] == ["conv2d", "conv2d_input", "conv2d_weight"]
+    for row in found["rows"]:
+        assert row["flops"] == 2 * 8 * 14 * 14 * 1024 * 512
+        assert row["ratio"] == pytest.approx(row["tinycnn"]["median"] / min(
+            row["torch"]["median"], row["torch channels-last"]["median"]), abs=1e-3)
+        assert f"{row['limit'] / row['tinycnn']['median']:.0%}" in lines[row["kernel"]]
+
+
+def test_a_kernel_of_no_name_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        kernels.main(["conv5d*"])
+    assert "conv5d" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_scaling_prints_and_draws(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    batch = [(f"{n}", n, "lenet", (n, 1, 28, 28)) for n in (1, 2)]
+    monkeypatch.setattr(scaling, "SETTINGS", {"batch": (("image", 1), batch)})
+    monkeypatch.setattr(scaling, "THREADED", [("lenet", (2, 1, 28, 28))])
+    monkeypatch.setattr(scaling, "GROUPED", (1, 16, 4, 16, 3, 1, 1))
+    monkeypatch.setattr(scaling, "GROUPS", [1, 16])
+    scaling.main(["batch", "threads", "groups", "--seconds", "0.05", "--threads", "2", "--plot", str(tmp_path),
+                  "--json", str(tmp_path / "scaling.json")])
+    found = json.loads((tmp_path / "scaling.json").read_text())
+    assert [(row["part"], row["units"]) for row in found["rows"]] == [
+        ("batch", 1), ("batch", 2), ("threads", 1), ("threads", 2)]
+    dense, grouped = found["groups"]
+    assert set(dense["speed-up"].values()) == {1.0}
+    assert grouped["speed-up"]["conv2d"] == pytest.approx(
+        dense["conv2d"]["median"] / grouped["conv2d"]["median"], abs=0.01)
+    for name in ("scaling.png", "groups.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def _results(compared=True):
+    times = [("tinycnn", 30.0), *[("torch", 60.0), ("torch channels-last", 50.0)] * compared]
+    rows = [{"net": "lenet b256", "mode": mode, "contender": name, "median": ms, "quartiles": [ms, ms * 1.2],
+             **({"peak": 100.0} if mode == "training" else {})} for mode in ("training", "inference")
+            for name, ms in times]
+    return {"machine": "a processor, 2 cores, waiting for it", "threads": 2, "versions": {"numpy": "2.4"}, "rows": rows}
+
+
+def test_report_writes_between_its_marks_and_writes_the_same_again(tmp_path):
+    readme, results = tmp_path / "README.md", tmp_path / "found.json"
+    readme.write_text("before\n<!-- steps -->\nold\n<!-- /steps -->\nafter\n")
+    results.write_text(json.dumps(_results()))
+    for _ in range(2):
+        report.main(["--json", str(results), "--readme", str(readme)])
+        text = readme.read_text()
+        assert text == f"before\n<!-- steps -->\n{report.table(_results())}<!-- /steps -->\nafter\n"
+    assert "| 30.0? | 60.0? | 50.0? | **0.60** |" in text and "geometric mean 0.60 in training" in text
+    assert "| lenet b256 | 30.0? | 30.0? | 100 |" in report.table(_results(compared=False))
+
+
+def test_report_says_what_is_missing(tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    for text, complaint in (("nothing", "no place for the table"), ("<!-- steps -->\n<!-- /steps -->", "is missing")):
+        readme.write_text(text)
+        with pytest.raises(SystemExit):
+            report.main(["--json", str(tmp_path / "found.json"), "--readme", str(readme)])
+        assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not report.RESULTS.exists(), reason="not measured yet")
+def test_readme_has_the_results():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert report.PLACE.search(readme)[0] == report.table(json.loads(report.RESULTS.read_text(encoding="utf-8")))
