@@ -202,6 +202,11 @@ class Module:
         """train(False)."""
         return self.train(False)
 
+    def fuse(self, example: Tensor | None = None) -> Module:
+        """Fold batch norms into the layers before them, for inference: see nn/fuse.py."""
+        from .fuse import fuse                       # late: it knows layers, which are modules
+        return fuse(self, example)
+
     def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Call fn with every module, children first; returns the module."""
         for child in self.children():
