@@ -59,5 +59,5 @@ def _in_place(update):
 
 def _wide(value):
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return [_wide(v) for v in value]
+        return type(value)(map(_wide, value))
     return value.astype(np.float32) if is_half(value) else value

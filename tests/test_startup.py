@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -10,55 +11,53 @@ import tinycnn as tc
 from tinycnn.cli import main
 
 ROOT = Path(__file__).parents[1]
-USE = "import warnings, tinycnn as tc, numpy as np; tc.nn.functional.relu(tc.Tensor(np.ones((2, 3), 'f')))"
+USE = "import tinycnn as tc, numpy as np; tc.nn.functional.relu(tc.Tensor(np.ones((2, 3), 'f')))"
 
 
-def copy(folder):
-    """The package alone, without what was compiled in the checkout."""
-    for name in ("kernels", "tinycnn"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+@pytest.fixture
+def copied(tmp_path):
+    """kernels/cpu elsewhere, without what was compiled, and its module cache.py."""
+    home = tmp_path / "cpu"
+    shutil.copytree(ROOT / "kernels" / "cpu", home, ignore=shutil.ignore_patterns("__pycache__"))
+    spec = spec_from_file_location("cache_of_a_copy", home / "cache.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return home, module
 
 
-def run(folder, **environment):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "XDG", "PYTHON"))}
-    return subprocess.run([sys.executable, "-c", USE], cwd=folder, text=True, capture_output=True,
-                          env={**kept, "PYTHONDONTWRITEBYTECODE": "1", **environment})
+def edit(home, text):
+    with open(home / "microkernel.py", "a", encoding="utf-8") as f:
+        f.write(f"# {text}\n")
 
 
-def folders(place):
-    return sorted(path.name for path in place.rglob("kernels-*"))
+def test_machine_code_lies_in_a_folder_named_after_all_sources(copied):
+    home, cache = copied
+    first = cache._folder("")
+    assert first.parent == home / "__pycache__" and cache._folder("") == first
+    edit(home, "in a file that other kernels take code from")
+    assert cache._folder("") != first and first.is_dir()
+    for i in range(3):                               # the oldest are removed
+        edit(home, i)
+        cache._folder("")
+    assert len(list(first.parent.iterdir())) == cache.KEPT and not first.exists()
 
 
-def test_machine_code_lies_in_a_folder_named_after_all_sources(tmp_path):
-    home = copy(tmp_path / "code")
-    assert run(home).returncode == 0
-    first = folders(home)
-    with open(home / "kernels" / "cpu" / "microkernel.py", "a", encoding="utf-8") as f:
-        f.write("# an edit in a file that other kernels take code from\n")
-    assert run(home).returncode == 0
-    assert len(first) == 1 and len(folders(home)) == 2
-    for i in range(4):                               # the oldest are removed
-        with open(home / "kernels" / "cpu" / "microkernel.py", "a", encoding="utf-8") as f:
-            f.write(f"# {i}\n")
-        assert run(home).returncode == 0
-    assert len(folders(home)) == 3 and first[0] not in folders(home)
+def test_a_folder_that_the_user_chose(copied, tmp_path):
+    _, cache = copied
+    assert cache._folder(str(tmp_path / "mine")).parent == tmp_path / "mine"
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root writes everywhere")
-def test_read_only_sources(tmp_path):
-    home, cache = copy(tmp_path / "code"), tmp_path / "cache"
-    for path in [home, *home.rglob("*")]:
-        path.chmod(path.stat().st_mode & ~0o222)
-    done = run(home, XDG_CACHE_HOME=str(cache))
-    assert done.returncode == 0 and not done.stderr and len(folders(cache)) == 1
-    done = run(home, XDG_CACHE_HOME=str(home / "nowhere"))
-    assert done.returncode == 0 and "compiled in every process anew" in done.stderr
+def test_sources_that_cannot_be_written_beside(copied, tmp_path, monkeypatch):
+    home, cache = copied
+    (home / "__pycache__").write_text("in the way", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert cache._folder("").parent == tmp_path / "home" / "tinycnn"
 
 
 def test_where_nothing_can_be_written_it_says_so_and_runs(tmp_path):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    done = run(ROOT, NUMBA_CACHE_DIR=str(tmp_path / "file"))
+    done = subprocess.run([sys.executable, "-c", USE], cwd=ROOT, text=True, capture_output=True,
+                          env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "file")})
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("compiled in every process anew") == 1
 

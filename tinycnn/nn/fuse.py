@@ -68,9 +68,19 @@ def _pairs(model, example):
             made[id(output)] = module, output
     kinds = (Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d)
     hooks = [m.register_forward_hook(after) for m in model.modules() if isinstance(m, kinds)]
+    refused = None
     try:
-        with enable_grad():
-            uses = _uses(_traced(model, example))
+        for x in _examples(model, example):
+            for kept in (made, calls, found):        # of an example that did not fit
+                kept.clear()
+            try:
+                with enable_grad():
+                    uses = _uses(model(x))
+                break
+            except ValueError as error:
+                refused = error
+        else:
+            raise ValueError(f"fuse: the model takes no square image ({refused}): give an example") from refused
     finally:
         for hook in hooks:
             hook.remove()
@@ -78,24 +88,19 @@ def _pairs(model, example):
             if uses[id(y)] == 1 and calls[id(layer)] == calls[id(norm)] == 1]
 
 
-def _traced(model, example):
-    """What the model makes of no images at all."""
-    weight = next((m.weight for m in model.modules() if isinstance(m, (Conv1d, Conv2d, Linear))), None)
-    if weight is None:
-        return ()
+def _examples(model, example):
+    """Batches of nothing, of the shapes that the model may take."""
+    first = next((m for m in model.modules() if isinstance(m, (Conv1d, Conv2d, Linear))), None)
     if example is not None:
         sizes = [example.shape[1:]]
+    elif isinstance(first, Linear):
+        sizes = [(first.in_features,)]
     else:
-        first = next(m for m in model.modules() if m is not model and getattr(m, "weight", None) is weight)
-        sizes = [(first.in_channels, *(side,) * first.dims) for side in SIDES] if hasattr(first, "in_channels") else [
-            (first.in_features,)]
+        sizes = [(1, 1) if first is None else (first.in_channels, *(side,) * first.dims) for side in SIDES]
+    like = example if first is None else first.weight
     for size in sizes:
-        try:
-            return model(Tensor(np.zeros((0, *size), weight.dtype), requires_grad=True).to(weight.device))
-        except ValueError as error:
-            refused = error
-    raise ValueError(f"fuse: no input of shape (N, {', '.join(map(str, sizes[-1]))}) or like it fits the model "
-                     f"({refused}): give an example") from refused
+        empty = np.zeros((0, *size), np.float32 if like is None else like.dtype)
+        yield Tensor(empty, requires_grad=True) if like is None else Tensor(empty, requires_grad=True).to(like.device)
 
 
 def _uses(outputs):
