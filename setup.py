@@ -40,7 +40,7 @@ setup(
         "tinycnn.data": ["*.gz", "*.txt"],
         "tinycnn.models": ["sizes.json"],
     },
-    install_requires=["numpy>=2.0", "numba>=0.61"],
+    install_requires=["numpy>=2.0", "numba>=0.62"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["tinycnn = tinycnn.cli:main"]},
 )
