@@ -265,6 +265,47 @@ def test_leaves_never_share_a_gradient():
     assert c.grad.tolist() == [2, 2]
 
 
+def test_nobody_elses_gradient_is_added_to_in_place():
+    x, kept = leaf(1.0, 2.0), []
+    y = tc.add(x, 0.0)                               # hands its gradient on as it is
+    y.retain_grad()
+    z = x.reshape(1, 2).reshape(2)                   # hands on a view of it
+    z.register_hook(kept.append)
+    (y + z + x * 3 + x * 5 + x * 7).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [17.0, 17.0])
+    np.testing.assert_array_equal([y.grad.data, kept[0].data], np.ones((2, 2)))
+    x.grad.data += 1
+    np.testing.assert_array_equal([y.grad.data, kept[0].data], np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("retained", ["itself", "a view"])
+def test_a_gradient_that_a_hook_has_seen_is_not_given_to_a_leaf(retained):
+    x, w, kept = leaf(1.0, 2.0), leaf(3.0, 4.0), []
+    other = tc.add(w, 0.0) if retained == "itself" else w.reshape(2, 1)
+    other.register_hook(kept.append)
+    ((x + other.reshape(2)) * 2).sum().backward()
+    for t in (x, w):
+        t.grad.data[...] = 7
+    np.testing.assert_array_equal(kept[0].data.reshape(-1), [2.0, 2.0])
+
+
+def test_many_uses_add_up_in_every_order():
+    def f(x):
+        return sum([x ** i for i in range(1, 7)])
+    assert tc.gradcheck(f, [leaf(0.5, -1.5)]) and tc.gradgradcheck(f, [leaf(0.5, -1.5)])
+
+
+def test_infinite_gradients_add_up_to_nan_silently():
+    x = leaf(1.0)
+    for signs in ((1, 1, -1), (-1, 1, 1)):           # inf + inf - inf, whichever end the walk takes first
+        x.grad = None
+        sum([x * (s * np.inf) for s in signs]).backward()
+    x.grad = None
+    for sign in (1, -1):
+        (x * (sign * np.inf)).backward()
+    assert np.isnan(x.grad.item())
+
+
 def test_through_differentiates_the_composition():
     def fused(x):
         @tc.op

@@ -123,8 +123,9 @@ class Tensor(TensorMethods):
         """
         keep = create_graph if retain_graph is None else retain_graph
         seed = _seed(self, gradient)
-        arrived = sweep([self], [seed], None, keep, create_graph)
-        _accumulate(arrived, create_graph, {id(seed._data)})
+        taken = {id(seed._data)}
+        arrived = sweep([self], [seed], None, keep, create_graph, shown=taken)
+        _accumulate(arrived, create_graph, taken)
 
 
 def as_array(data: Any) -> Any:
@@ -315,7 +316,8 @@ def _accumulate(arrived, create_graph, taken):
             if create_graph:
                 t.grad = t.grad + g
             else:
-                t.grad._data += g._data
+                with np.errstate(all="ignore"):
+                    t.grad._data += g._data
                 t.grad._version += 1
         elif create_graph:
             t.grad = g

@@ -8,11 +8,14 @@
     a                from y and c
 
 Hooks run on the finished gradient; each node is freed behind the walk, so that its arrays go as soon as they can.
+A sum in `pending` is the walk's own array, to which further gradients are added in place.
 """
 from __future__ import annotations
 
+import numpy as np
+
 from .methods import FUNCTIONS
-from .recording import set_grad_enabled
+from .recording import is_grad_enabled, set_grad_enabled
 
 
 def like(g, t):
@@ -20,29 +23,29 @@ def like(g, t):
     return g if g.dtype == t.dtype else FUNCTIONS["to_dtype"](g, t.dtype)
 
 
-def sweep(outputs, gradients, targets, keep_graph, create_graph, stop=False):
+def sweep(outputs, gradients, targets, keep_graph, create_graph, stop=False, shown=None):
     """Walk the graph back from `outputs`.  Returns {id: (tensor, gradient)} of the targets (None: of all leaves).
 
-    stop  do not look behind the targets: the walk that goes on from there runs their hooks, on the whole gradient
+    stop   do not look behind the targets: the walk that goes on from there runs their hooks, on the whole gradient
+    shown  a set, to which the ids of the arrays are added that hooks have seen, and may have kept
     """
     ends = {id(t) for t in targets} if targets is not None else None
     order = _topological(outputs, ends if stop else ())
     reaching = _reaching(order, ends)
-    pending, found = {}, {}
-    for output, g in zip(outputs, gradients):
-        pending[id(output)] = pending[id(output)] + g if id(output) in pending else g
+    pending, found, shown = {}, {}, set() if shown is None else shown
     with set_grad_enabled(create_graph):
+        for output, g in zip(outputs, gradients):
+            _add(pending, output, g)
         while order:                                 # popping lets each activation go as soon as it has been used
             t = order.pop()
-            g = pending.pop(id(t), None)
+            g, _ = pending.pop(id(t), (None, False))
             if g is None:
                 continue
             if stop and id(t) in ends:
                 found[id(t)] = (t, g)
                 continue
-            for hook in list(t._hooks.values()) if t._hooks else ():
-                replaced = hook(g)
-                g = g if replaced is None else replaced
+            if t._hooks:
+                g = _hooked(t, g, shown)
             if id(t) in ends if ends is not None else t._node is None:
                 found[id(t)] = (t, g)
             if t._node is not None:
@@ -63,8 +66,29 @@ def _step(t, g, reaching, pending):
         if pg.shape != parent.shape:
             raise RuntimeError(f"backward: the vjp of {node.name}() for input {i} returned shape {pg.shape}, "
                                f"the input has {parent.shape}")
-        pg = like(pg, parent)
-        pending[id(parent)] = pending[id(parent)] + pg if id(parent) in pending else pg
+        _add(pending, parent, like(pg, parent))
+
+
+def _add(pending, t, g):
+    """Add `g` to what is pending for `t`.  The first gradient may be shared (a + b hands on one to both): it stays."""
+    total, own = pending.get(id(t), (None, False))
+    if total is None:
+        pending[id(t)] = g, False
+    elif own and not is_grad_enabled():
+        with np.errstate(all="ignore"):
+            total._data += g._data
+    else:
+        pending[id(t)] = total + g, True
+
+
+def _hooked(t, g, shown):
+    """The gradient of `t` after its hooks."""
+    for hook in list(t._hooks.values()):
+        replaced = hook(g)
+        after = g if replaced is None else replaced
+        shown.update(id(a if a.base is None else a.base) for a in (g._data, after._data))
+        g = after
+    return g
 
 
 def _topological(outputs, ends):
