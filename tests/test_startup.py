@@ -54,12 +54,39 @@ def test_sources_that_cannot_be_written_beside(copied, tmp_path, monkeypatch):
     assert cache._folder("").parent == tmp_path / "home" / "tinycnn"
 
 
-def test_where_nothing_can_be_written_it_says_so_and_runs(tmp_path):
+def test_the_users_own_folders_stay(copied, tmp_path):
+    home, cache = copied
+    others = [tmp_path / "mine" / name for name in ("kernels-old", "kernels-2024", "kernels-0123456789abcdef.bak")]
+    for path in others:
+        path.mkdir(parents=True)
+    for i in range(5):
+        edit(home, i)
+        cache._folder(str(tmp_path / "mine"))
+    assert all(path.is_dir() for path in others) and len(list((tmp_path / "mine").iterdir())) == 3 + cache.KEPT
+
+
+def test_a_user_without_a_home(copied, monkeypatch):
+    home, cache = copied
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache._folder("").parent == home / "__pycache__"
+
+
+def homeless():
+    raise RuntimeError("Could not determine home directory.")          # as Path.home()
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_where_nothing_can_be_written_it_says_so_and_runs(tmp_path, temporary):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", USE], cwd=ROOT, text=True, capture_output=True,
+    (tmp_path / "tmp").mkdir()
+    folder = tmp_path / ("tmp" if temporary else "file")
+    done = subprocess.run([sys.executable, "-c", f"import tempfile; tempfile.tempdir = {str(folder)!r}; {USE}"],
+                          cwd=ROOT, text=True, capture_output=True,
                           env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "file")})
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("compiled in every process anew") == 1
+    assert not list((tmp_path / "tmp").iterdir())    # gone with the process
 
 
 def test_numbas_own_setting_is_left_alone():

@@ -7,9 +7,13 @@ name holds a hash of all sources: after an edit or an upgrade it is another fold
     NUMBA_CACHE_DIR, where it is set, else beside the sources, else (site-packages is read-only) the user's cache folder
     +-- kernels-5b2c...      today's sources
     +-- kernels-91aa...      yesterday's; the oldest of more than three are removed
+
+Where none of these can be written, a temporary folder serves this process; without even that, its memory.
 """
+import atexit
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -17,8 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numba
+from numba.core.dispatcher import Dispatcher
 
 KEPT = 3
+OURS = re.compile("kernels-[0-9a-f]{16}")            # the user's folder may hold other things, "kernels-old" say
 
 
 @contextmanager
@@ -27,31 +33,54 @@ def kept_machine_code():
 
     Warns where no folder can be written: then every process compiles anew.
     """
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_folder(before))
+    before, keep = numba.config.CACHE_DIR, Dispatcher.enable_caching
+    folder = _folder(before)
+    if folder is None:
+        Dispatcher.enable_caching = lambda dispatcher: None          # in the block njit(cache=True) is njit()
+    else:
+        numba.config.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        numba.config.CACHE_DIR, Dispatcher.enable_caching = before, keep
 
 
 def _folder(chosen):
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinycnn"
-    places = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__", home]
+    """The folder for today's sources; None if no folder can be written at all."""
+    places = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__", *_users_folder()]
     for place in places:
         folder = place / f"kernels-{_sources()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
+            os.utime(folder)
         except OSError:
             continue
-        os.utime(folder)
         _forget_all_but(KEPT, place)
         return folder
     warnings.warn(f"tinycnn's kernels are compiled in every process anew: {' and '.join(map(str, places))} cannot be "
                   "written; set NUMBA_CACHE_DIR to a folder that can", RuntimeWarning, stacklevel=4)
-    return Path(tempfile.mkdtemp(prefix="tinycnn-"))
+    return _for_this_process()
+
+
+def _users_folder():
+    """[the user's cache folder]; [] for a user without a home, as in some containers."""
+    try:
+        return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinycnn"]
+    except RuntimeError:
+        return []
+
+
+def _for_this_process():
+    """A temporary folder that goes when the process ends; None if there is nowhere to make one."""
+    try:
+        folder, process = Path(tempfile.mkdtemp(prefix="tinycnn-")), os.getpid()
+    except OSError:
+        return None
+    # A forked child may end sooner: the folder is its parent's.
+    atexit.register(lambda: os.getpid() == process and shutil.rmtree(folder, ignore_errors=True))
+    return folder
 
 
 def _sources():
@@ -61,6 +90,13 @@ def _sources():
 
 
 def _forget_all_but(count, place):
-    folders = sorted(place.glob("kernels-*"), key=lambda path: path.stat().st_mtime)
-    for folder in folders[:-count]:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove the oldest of our folders in `place`."""
+    used = {}
+    for path in place.iterdir():
+        if OURS.fullmatch(path.name):
+            try:
+                used[path] = path.stat().st_mtime
+            except FileNotFoundError:                # another process has just removed it
+                continue
+    for path in sorted(used, key=used.get)[:-count]:
+        shutil.rmtree(path, ignore_errors=True)
