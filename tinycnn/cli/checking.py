@@ -144,7 +144,7 @@ def _numba_facts() -> dict[str, Any]:
     folder = next(f.kernel.stats.cache_path for f in known if hasattr(f, "kernel"))
     usable = folder and (os.access(folder, os.W_OK) or not os.path.exists(folder))
     return {"numba_threads": numba.config.NUMBA_NUM_THREADS, "threading_layer": layer,
-            "cache": folder if usable else f"{folder or 'none'} (not writable: everything is compiled again in each process)"}
+            "cache": folder if usable else f"{folder or 'none'} (not writable: all is compiled again in each process)"}
 
 
 def _cuda() -> str:
