@@ -51,94 +51,55 @@ def _turned(matrix):
     return tuple(zip(*matrix))
 
 
-def _transform(matrix, finish=False):
+def _combined(v, row, values):
+    """The sum of row[i] * values[i], without the zeros, and without multiplying by 1."""
+    total = None
+    for factor, value in zip(row, values):
+        if factor == 0:
+            continue
+        if total is None:
+            total = value if factor == 1 else v.multiply(value, v.constant(factor))
+        elif factor == 1:
+            total = v.add(total, value)
+        elif factor == -1:
+            total = v.subtract(total, value)
+        else:
+            total = v.fma(value, v.constant(factor), total)
+    return total
+
+
+def _transform(matrices, finish=False):
     """Y = matrix X matrix', for `count` vectors of channels: X at x[x_at[i]], Y to y[y_at[i]], both row by row.
 
-    With `finish` Y is raised to at least `least` after the addition of start[0:].
+    matrices   for each m, the length of the tuple `tile` (see vector.py): what is not used is not compiled
+    With `finish` start[0:] is added to Y, which is then raised to at least `least`.
     """
-    m, n = len(matrix), len(matrix[0])
-
-    def combined(v, row, values):
-        """The sum of row[i] * values[i], without the zeros, and without multiplying by 1."""
-        total = None
-        for factor, value in zip(row, values):
-            if factor == 0:
-                continue
-            if total is None:
-                total = value if factor == 1 else v.multiply(value, v.constant(factor))
-            elif factor == 1:
-                total = v.add(total, value)
-            elif factor == -1:
-                total = v.subtract(total, value)
-            else:
-                total = v.fma(value, v.constant(factor), total)
-        return total
-
-    @vector_code("y", "y_at", "x", "x_at", "count", "start", "start_at", "least")
+    @vector_code("y", "y_at", "x", "x_at", "count", "tile", *("start", "least") * finish)
     def transform(v, a):
+        matrix = matrices[a.tile]
+        m, n = len(matrix), len(matrix[0])
         sources = [v.element(a.x_at, v.number(i)) for i in range(n * n)]
         targets = [v.element(a.y_at, v.number(i)) for i in range(m * m)]
-        least = v.everywhere(a.least)
+        least = v.everywhere(a.least) if finish else None
         with v.loop(a.count) as i:
             shift = v.times(i, v.number(v.lanes))
             columns = []
             for j in range(n):                       # matrix X, column by column
                 column = [v.load(a.x, v.sum(sources[k * n + j], shift)) for k in range(n)]
-                columns.append([combined(v, row, column) for row in matrix])
+                columns.append([_combined(v, row, column) for row in matrix])
             for r in range(m):                       # times matrix', row by row
                 for k in range(m):
-                    value = combined(v, matrix[k], [column[r] for column in columns])
+                    value = _combined(v, matrix[k], [column[r] for column in columns])
                     if finish:
-                        start = v.load(a.start, v.sum(a.start_at, shift))
-                        value = v.at_least(v.add(value, start), least)
+                        value = v.at_least(v.add(value, v.load(a.start, shift)), least)
                     v.store(value, a.y, v.sum(targets[r * m + k], shift))
     return transform
 
 
-_input4, _output4, _kernel4 = _transform(B4), _transform(A4, finish=True), _transform(G4)
-_input2, _output2, _kernel2 = _transform(B2), _transform(A2, finish=True), _transform(G2)
-_gradient4, _weights4 = _transform(_turned(A4)), _transform(_turned(G4))
-_gradient2, _weights2 = _transform(_turned(A2)), _transform(_turned(G2))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _input(m, y, y_at, x, x_at, count, start):
-    if m == 4:
-        _input4(y, y_at, x, x_at, count, start, 0, start[0])
-    else:
-        _input2(y, y_at, x, x_at, count, start, 0, start[0])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _output(m, y, y_at, x, x_at, count, start, start_at, least):
-    if m == 4:
-        _output4(y, y_at, x, x_at, count, start, start_at, least)
-    else:
-        _output2(y, y_at, x, x_at, count, start, start_at, least)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _kernel(m, y, y_at, x, x_at, count):
-    if m == 4:
-        _kernel4(y, y_at, x, x_at, count, x, 0, x[0])
-    else:
-        _kernel2(y, y_at, x, x_at, count, x, 0, x[0])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gradient(m, y, y_at, x, x_at, count, start):
-    if m == 4:
-        _gradient4(y, y_at, x, x_at, count, start, 0, start[0])
-    else:
-        _gradient2(y, y_at, x, x_at, count, start, 0, start[0])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _weights(m, y, y_at, x, x_at, count):
-    if m == 4:
-        _weights4(y, y_at, x, x_at, count, x, 0, x[0])
-    else:
-        _weights2(y, y_at, x, x_at, count, x, 0, x[0])
+_input, _kernel = _transform({4: B4, 2: B2}), _transform({4: G4, 2: G2})
+_output = _transform({4: A4, 2: A2}, finish=True)
+_gradient = _transform({4: _turned(A4), 2: _turned(A2)})
+_weights = _transform({4: _turned(G4), 2: _turned(G2)})
 
 
 # ---------------------------------------------------------------------------------------- forward
@@ -152,18 +113,19 @@ def correlate(x, panels, m, top, left, y, bias=None, relu=False):
     """
     (N, _, _, C), (_, OH, OW, O), places = x.shape, y.shape, (m + 2) ** 2
     U = aligned(places * C * O, x.dtype)
-    _transform_weights(panels.data, m, C, O, U)
+    _transform_weights(panels.data, (0,) * m, C, O, U)
     tiles_in_all = N * -(-OH // m) * -(-OW // m)
     block = min(SCRATCH // (4 * places * (C + O)), -(-tiles_in_all // TASKS)) // ROWS * ROWS
     start = np.zeros(O, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    _correlate(x.reshape(-1), x.shape, U, m, top, left, max(ROWS, block), start, x.dtype.type(0 if relu else -np.inf),
-               y.reshape(-1), y.shape, np.zeros(max(C, O), x.dtype))
+    least = x.dtype.type(0 if relu else -np.inf)
+    _correlate(x.reshape(-1), x.shape, U, (0,) * m, top, left, max(ROWS, block), start, least, y.reshape(-1), y.shape,
+               np.zeros(max(C, O), x.dtype))
 
 
 @parallel
-def _transform_weights(w, m, C, O, U):
+def _transform_weights(w, tile, C, O, U):
     """U (places, panels of O, C, NR) = G w G' of w (panels of O, taps, C, NR)."""
-    places, vector = (m + 2) ** 2, BYTES // w.itemsize
+    places, vector = (len(tile) + 2) ** 2, BYTES // w.itemsize
     wide, chunk = WIDE * vector, 16
     blocks, chunks = (O + wide - 1) // wide, (C + chunk - 1) // chunk
     for task in prange(blocks * chunks):
@@ -177,7 +139,7 @@ def _transform_weights(w, m, C, O, U):
                     x_at[tap] = (n0 * 9 + tap * NR) * C + c * NR
                 for place in range(places):
                     y_at[place] = (place * O + n0) * C + c * NR
-                _kernel(m, U, y_at, w, x_at, NR // vector)
+                _kernel(U, y_at, w, x_at, NR // vector, tile)
             n0 += NR
 
 
@@ -192,9 +154,9 @@ def _tile_places(shape, n, y0, x0, side, nothing, at):
 
 
 @parallel
-def _correlate(x, shape, U, m, top, left, block, start, least, y, y_shape, zeros):
+def _correlate(x, shape, U, tile, top, left, block, start, least, y, y_shape, zeros):
     (N, _, _, C), (_, OH, OW, O) = shape, y_shape
-    side, vector = m + 2, BYTES // x.itemsize
+    m, side, vector = len(tile), len(tile) + 2, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
     nothing = distance(x, zeros)
@@ -208,7 +170,7 @@ def _correlate(x, shape, U, m, top, left, block, start, least, y, y_shape, zeros
             _tile_places(shape, n, ty * m - top, tx * m - left, side, nothing, x_at)
             for place in range(places):
                 v_at[place] = (place * block + t) * C
-            _input(m, V, v_at, x, x_at, C // vector, zeros)
+            _input(V, v_at, x, x_at, C // vector, tile)
         table, rows, none = np.empty(block, np.int64), np.empty(block, np.int64), np.zeros(1, np.int64)
         for t in range(block):
             table[t], rows[t] = min(t, few - 1) * C, min(t, few - 1) * O
@@ -225,7 +187,7 @@ def _correlate(x, shape, U, m, top, left, block, start, least, y, y_shape, zeros
             _tile_places(y_shape, n, ty * m, tx * m, m, nowhere, y_at)
             for place in range(places):
                 m_at[place] = (place * block + t) * O
-            _output(m, y, y_at, M, m_at, O // vector, start, 0, least)
+            _output(y, y_at, M, m_at, O // vector, tile, start, least)
         waste[0] = 0                                 # kept alive: only its address was taken
 
 
@@ -237,18 +199,18 @@ def weights(x, gy, m, top, left):
     places, count = (m + 2) ** 2, N * -(-OH // m) * -(-OW // m)
     V, M, U = (aligned(places * n, x.dtype) for n in (count * C, count * O, C * O))
     gw, zeros = np.empty((O, C, 3, 3), x.dtype), np.zeros(max(C, O), x.dtype)
-    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, m, top, left, zeros, V, M)
+    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (0,) * m, top, left, zeros, V, M)
     _multiply(V, M, count, C, O, places, zeros, U)
-    _transform_back(U, m, C, O, gw.reshape(-1))
+    _transform_back(U, (0,) * m, C, O, gw.reshape(-1))
     return gw
 
 
 @parallel
-def _transform_both(x, shape, gy, gy_shape, m, top, left, zeros, V, M):
+def _transform_both(x, shape, gy, gy_shape, tile, top, left, zeros, V, M):
     """V = B' x B and M = A gy A', BLOCK tiles at a time: V (blocks, places, BLOCK, C), M (blocks, places, panels of O,
     BLOCK, NR).  The last block is as long as it is."""
     (_, _, _, C), (N, OH, OW, O) = shape, gy_shape
-    side, vector = m + 2, BYTES // x.itemsize
+    m, side, vector = len(tile), len(tile) + 2, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
     outside, beyond = distance(x, zeros), distance(gy, zeros)
@@ -260,14 +222,14 @@ def _transform_both(x, shape, gy, gy_shape, m, top, left, zeros, V, M):
             _tile_places(shape, n, ty * m - top, tx * m - left, side, outside, x_at)
             for place in range(places):
                 to[place] = (first * places + place * few + t) * C
-            _input(m, V, to, x, x_at, C // vector, zeros)
+            _input(V, to, x, x_at, C // vector, tile)
             _tile_places(gy_shape, n, ty * m, tx * m, m, beyond, g_at)
             n0 = 0
             while n0 < O:
                 width = panel_vectors(O - n0, vector)
                 for place in range(places):
                     to[place] = (first * places + place * few) * O + n0 * few + t * width * vector
-                _gradient(m, M, to, gy, g_at, width, zeros)
+                _gradient(M, to, gy, g_at, width, tile)
                 for i in range(m * m):
                     g_at[i] += width * vector
                 n0 += width * vector
@@ -296,9 +258,9 @@ def _multiply(V, M, count, C, O, places, zeros, U):
 
 
 @parallel
-def _transform_back(U, m, C, O, gw):
+def _transform_back(U, tile, C, O, gw):
     """gw (O, C, 3, 3) = G' U G."""
-    places, vector = (m + 2) ** 2, BYTES // U.itemsize
+    places, vector = (len(tile) + 2) ** 2, BYTES // U.itemsize
     for c in prange(C):
         taps, u_at, to = np.empty(9 * O, U.dtype), np.empty(places, np.int64), np.empty(9, np.int64)
         x_at, y_at = np.zeros(vector, np.int64), np.empty(vector, np.int64)
@@ -306,7 +268,7 @@ def _transform_back(U, m, C, O, gw):
             u_at[place] = (place * C + c) * O
         for tap in range(9):
             to[tap] = tap * O
-        _weights(m, taps, to, U, u_at, O // vector)
+        _weights(taps, to, U, u_at, O // vector, tile)
         for o in range(0, O, vector):
             for tap in range(min(9, vector)):
                 x_at[tap] = tap * O + o
