@@ -3,9 +3,9 @@
     algorithm    multiplications, of the direct sum's        where it pays (measured on two cores with AVX-512)
     grouped      all of them, in full vectors                groups of 1, 2, 4, 8 or 16 channels, out as in
     winograd4    1/4, and 2.25 times the image is written    3x3, stride 1: 0.4 of direct's time at 64 channels 56x56,
-                 and read again                              0.6 at 256 14x14; not where 4x4 tiles mostly hang over
-    winograd2    1/2.25                                      6x6 and 2x2 maps, which 4x4 tiles cover badly: 0.55 of
-                                                             direct; and in place of winograd4 if that is too inexact
+                 and read again                              0.7 at 256 14x14; all gradients of weights
+    winograd2    1/2.25                                      small maps: 0.75 at 256 6x6, 0.95 at 512 7x7 (3x3 maps:
+                                                             direct); and for winograd4 where that is too inexact
     direct       all of them                                 everything else
 
 The choice depends on the layer and never on the batch: an image's result must not depend on its company.
@@ -16,6 +16,7 @@ from ..precision import get_float32_conv_precision
 from .grouped import suits
 from .vector import lanes
 
+DIRECT, LOADING = 9, 10                              # multiplications a pixel; measured: 384@12 and 256@14 are a draw
 LEAST = 32                                           # with fewer channels the transforms take longer than they save
 
 
@@ -30,24 +31,22 @@ def algorithm(pass_, win, inside, outside, groups, dtype):
     height, width = (win.H, win.W) if pass_ == "input" else (win.OH, win.OW)
     if not _transformable(win, inside, outside, groups, dtype):
         return "direct"
-    costs = {4: 2.25 * _covered(height, width, 4), 2: 4 * _covered(height, width, 2)}
+    costs = {m: _cost(pass_, height, width, m) for m in (4, 2)}
     if get_float32_conv_precision() == "highest":
         del costs[4]
     best = min(costs, key=costs.get)
-    return f"winograd{best}" if costs[best] <= LIMITS[pass_] else "direct"
+    return f"winograd{best}" if costs[best] < DIRECT else "direct"
 
 
-# Up to how many multiplications a pixel (direct: 9) a transform is faster.  The gradient of the weights gains most: its
-# direct form reads both images once for each tap.
-LIMITS = {"output": 4.7, "input": 4.7, "weight": 7.2}
+def _cost(pass_, height, width, m):
+    """Multiplications a pixel with m x m tiles, and what the transformed weights, (m + 2)^2 of them, add on a map so
+    small that they are hardly used before the next ones come.  The gradient of weights is spared that."""
+    places = (m + 2) ** 2
+    covered = -(-height // m) * -(-width // m) * m * m / (height * width)    # pixels of tiles, in those of the map
+    return places / m ** 2 * covered + (0 if pass_ == "weight" else LOADING * places / (height * width))
 
 
 def _transformable(win, inside, outside, groups, dtype):
     plain = (win.KH, win.KW, win.SH, win.SW, win.DH, win.DW) == (3, 3, 1, 1, 1, 1) and groups == 1
     whole = not (inside % lanes(dtype) or outside % lanes(dtype))
     return dtype == np.float32 and plain and whole and min(inside, outside) >= LEAST
-
-
-def _covered(height, width, m):
-    """How many times the map's pixels the m x m tiles that cover it have."""
-    return -(-height // m) * -(-width // m) * m * m / (height * width)

@@ -16,8 +16,9 @@ input's gradient one for each phase of the stride (conv.py).  A matrix product i
 of one tap (matmul.py).
 
     memory     the input is read where it is; weights are packed into panels, a row of a panel next to the other
-    parallel   over strips of up to 96 output pixels, blocks of panels, and groups.  A sum is cut after BK terms, never
-               between threads: its bits depend neither on their number nor on what else is in the batch
+    parallel   over groups, strips of up to 96 output pixels, and (slowest, so that a thread keeps to its own) blocks of
+               panels.  A sum is cut after BK terms, never between threads: its bits depend neither on their number nor
+               on what else is in the batch
     work       2 * M * K * columns FLOPs; per block of BK rows, a panel (64 KB) is read from the second cache
 """
 from typing import NamedTuple
@@ -68,9 +69,9 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
     if bias is not None:
         starts[:, :columns] = bias.reshape(groups, columns)
     rows = image.N * ys.count * xs.count
-    blocks = -(-panels.columns // (WIDE * lanes(dtype)))
-    strip = min(BM, max(1, -(-rows * groups // (TASKS * ROWS))) * ROWS)
-    several = max(1, blocks * -(-rows // strip) * groups // TASKS)        # blocks of panels that make one task
+    blocks = -(-panels.columns // (WIDE * lanes(dtype))) * groups
+    strip = min(BM, max(1, -(-rows * blocks // (TASKS * ROWS))) * ROWS)   # short ones only if there are few panels
+    several = max(1, blocks * -(-rows // strip) // TASKS)                 # blocks of panels that make one task
     _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups,
                starts.reshape(-1), np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several,
                np.zeros(max(1, run * step), dtype))
@@ -105,7 +106,7 @@ def _correlate(x, image, run, step, ys, xs, b, K, b_columns, columns, groups, st
     strips, wide = (M + strip - 1) // strip, WIDE * vector * several
     blocks = (b_columns + wide - 1) // wide
     for task in prange(groups * blocks * strips):
-        g, block, m0 = task % groups, task // groups % blocks, task // groups // blocks * strip
+        g, m0, block = task % groups, task // groups % strips * strip, task // groups // strips
         count = min(strip, M - m0)
         ld = (count + ROWS - 1) // ROWS * ROWS
         table, places, b_rows = np.empty(T * ld, np.int64), np.empty(ld, np.int64), np.empty(T, np.int64)
