@@ -17,7 +17,9 @@ import numpy as _np
 
 from . import _checkout
 from .amp import autocast, is_autocast_enabled
-from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, op, set_grad_enabled
+from .autograd import (
+    Tensor, enable_grad, grad, is_anomaly_enabled, is_grad_enabled, no_grad, op, set_grad_enabled,
+)
 from .backend import (
     empty_cache, get_float32_conv_precision, get_float32_matmul_precision, set_float32_conv_precision,
     set_float32_matmul_precision,

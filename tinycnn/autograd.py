@@ -21,6 +21,13 @@ from weakref import ref
 
 import numpy as np
 
+from .anomaly import (  # noqa: F401  (for all)
+    AnomalyError,
+    detect_anomaly,
+    is_anomaly_enabled,
+    set_detect_anomaly,
+    watchable,
+)
 from .autocast import casting
 from .backend import array_module, is_writeable
 from .dtypes import is_floating
@@ -199,6 +206,11 @@ def op(function: Callable) -> Callable[..., Tensor]:
                 out.requires_grad, out._node = True, Node(name, parents, vjps, out)
         return out
 
+    def use(other):
+        nonlocal function
+        function = other
+
+    watchable(call, name, function, use)
     if function.__module__.startswith(__package__ + "."):      # users' ops never replace the engine's own
         if name in OPS:
             raise ValueError(f"op {name!r} is defined twice")

@@ -88,7 +88,7 @@ def moment() -> int:
 class Node:
     """How a tensor came to be: the op's name, its inputs, the vjp of each, and when (see `moment`)."""
 
-    __slots__ = ("name", "parents", "vjps", "saved", "output", "born")
+    __slots__ = ("name", "parents", "vjps", "saved", "output", "born", "caller")
 
     def __init__(self, name, parents, vjps, output):
         self.name, self.parents, self.vjps, self.born = name, parents, vjps, moment()

@@ -49,6 +49,8 @@ def _train(verbs: Any) -> None:
     p.add_argument("--dtype", choices=("float32", "float64"))
     p.add_argument("--device", metavar="NAME", help="cpu, cuda, or cuda-emu, which runs the CUDA kernels on the CPU")
     p.add_argument("--amp", choices=("none", "float16", "bfloat16"), help="train in mixed precision")
+    p.add_argument("--detect-anomaly", action="store_true", help="stop at the first NaN or infinity and tell its "
+                   "layer, op and step; slow (with --amp float16 only NaN: scaled gradients may be infinite)")
     p.add_argument("--out", metavar="DIR", help="run folder (default: runs/MODEL-DATA-N)")
     p.add_argument("--resume", nargs="?", const=True, metavar="RUN",
                    help="go on with the run in the folder RUN, or in --out's; its options are kept")

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from .. import random
+from ..autograd import detect_anomaly
 from ..data import channels, load_dataset
 from ..io import load_weights
 from ..models import create_model, model_info, recipe
@@ -31,7 +33,9 @@ def train(args: Namespace) -> Result:
     show.note(f"{config.model} ({count(model):,} parameters) on {config.data} ({len(train_set):,} + {len(test_set):,} "
               f"images), {config.epochs} epochs, in {run.path}")
     start = perf_counter()
-    history = fit(model, train_set, test_set, config, run, bool(args.resume), show, args.stop_after_epoch)
+    watch = detect_anomaly(allow_inf=config.amp == "float16") if args.detect_anomaly else nullcontext()
+    with watch:
+        history = fit(model, train_set, test_set, config, run, bool(args.resume), show, args.stop_after_epoch)
     return _outcome(history.last["test_loss"], history.last["test_accuracy"], perf_counter() - start, model, run,
                     {"epochs": len(history), "train_loss": history.last["train_loss"]})
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from .. import random
 from ..amp import GradScaler, autocast
-from ..autograd import Tensor, no_grad
+from ..autograd import AnomalyError, Tensor, no_grad
 from ..backend import array_module, is_readable, to_device, to_numpy
 from ..data import DataLoader
 from ..nn.functional import cross_entropy
@@ -127,7 +127,11 @@ class Trainer:
         self.read_at = -math.inf                     # the first loss is shown
         for images, labels in self.loader:
             start = perf_counter()
-            self.train_step(images, labels)
+            try:
+                self.train_step(images, labels)
+            except AnomalyError as error:
+                error.args = (f"step {self.step + 1} (epoch {self.epoch + 1}): {error}",)
+                raise
             self.tally.seconds += perf_counter() - start
             self.show.step(self.epoch + 1, self.config.epochs, self.step - self.epoch * len(self.loader),
                            len(self.loader), self.tally.loss / self.tally.images)
