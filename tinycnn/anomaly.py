@@ -58,7 +58,7 @@ def is_anomaly_enabled() -> bool:
     return _mode[0]
 
 
-class set_detect_anomaly(ContextDecorator):
+class set_detect_anomaly:
     """Switch anomaly mode on or off, for good or as a `with` block.  As torch.autograd.set_detect_anomaly.
 
     check_nan  False: only record which line and layer called each op, check nothing
