@@ -195,7 +195,9 @@ def statistics(array: Any) -> str:
 def _message(what, layer, line, rows):
     where = f" in layer {layer}" if layer else ""
     called = line or "not known: the op ran before anomaly mode was switched on"
-    return "\n  ".join([f"{what}{where} gave the first NaN or infinity", f"called from {called}", *rows])
+    return "\n  ".join([f"{what}{where} gave the first NaN or infinity", f"called from {called}", *rows,
+                        "keep the inputs in the op's domain (an eps, a clamp, a smaller learning rate); where "
+                        "infinities are wanted: detect_anomaly(allow_inf=True)"])
 
 
 def _caller():
