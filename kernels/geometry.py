@@ -12,6 +12,7 @@ the kernel covers a span of DH*(KH - 1) + 1 cells and takes
 """
 from __future__ import annotations
 
+from functools import lru_cache
 from numbers import Integral
 from typing import NamedTuple
 
@@ -41,12 +42,12 @@ def pair(v) -> tuple[int, int]:
     >>> pair(3), pair((1, 2)), pair([4])
     ((3, 3), (1, 2), (4, 4))
     """
-    if isinstance(v, Integral):
+    if isinstance(v, (int, Integral)):               # the second question takes ten times as long as the first
         return int(v), int(v)
     values = tuple(v) if isinstance(v, (tuple, list)) else ()
     if len(values) == 1:
         values *= 2
-    if len(values) != 2 or not all(isinstance(n, Integral) for n in values):
+    if len(values) != 2 or not all([isinstance(n, (int, Integral)) for n in values]):
         raise TypeError(f"expected one integer or a pair (height, width) of integers, got {v!r}")
     return int(values[0]), int(values[1])
 
@@ -61,7 +62,11 @@ def window(size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False) 
     >>> window(5, 2, stride=2, ceil_mode=True).OH
     3
     """
-    sizes, kernel, strides, paddings, dilations = map(pair, (size, kernel_size, stride, padding, dilation))
+    return _window(*map(pair, (size, kernel_size, stride, padding, dilation)), bool(ceil_mode))
+
+
+@lru_cache(1024)
+def _window(sizes, kernel, strides, paddings, dilations, ceil_mode):
     for name, values, least in (("kernel_size", kernel, 1), ("stride", strides, 1),
                                 ("padding", paddings, 0), ("dilation", dilations, 1)):
         if min(values) < least:

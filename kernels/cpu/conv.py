@@ -19,6 +19,8 @@ Three algorithms compute these passes; choose.py says which one and why:
     memory     channels last; for the gradient of weights, and where channels are few, a copy with its border of
                zeros
 """
+from functools import lru_cache
+
 import numpy as np
 from numba import prange
 
@@ -34,10 +36,13 @@ __all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight"]
 
 TILES = {"winograd4": 4, "winograd2": 2}
 FEW = 16                                             # channels below which the taps of a row are joined to one run
+remembered = lru_cache(1024)                         # geometry is worked out once: a small layer's takes longer to
+                                                     # work out than the layer does to compute
 
 
 # ---------------------------------------------------------------------------------------- which pixels meet
 
+@remembered
 def forward(win):
     """The walks of the forward pass along both axes."""
     def axis(K, S, P, D, count):
@@ -45,13 +50,16 @@ def forward(win):
     return axis(win.KH, win.SH, win.PH, win.DH, win.OH), axis(win.KW, win.SW, win.PW, win.DW, win.OW)
 
 
+@remembered
 def backward(win):
-    """The walks of the input gradient along both axes, a list for each: one per phase of the stride."""
+    """The walks of the input gradient along both axes, and the taps they take, for each phase of the strides."""
     def axis(size, K, S, P, D):
         for first in range(min(S, size)):
             taps = np.flatnonzero((first + P - np.arange(K) * D) % S == 0)[::-1].copy()  # by rising offsets
             yield Walk(first, S, -(-(size - first) // S), 1, taps, (first + P - taps * D) // S)
-    return list(axis(win.H, win.KH, win.SH, win.PH, win.DH)), list(axis(win.W, win.KW, win.SW, win.PW, win.DW))
+    columns = list(axis(win.W, win.KW, win.SW, win.PW, win.DW))
+    return [(ys, xs, tuple((ys.taps[:, None] * win.KW + xs.taps).reshape(-1).tolist()))
+            for ys in axis(win.H, win.KH, win.SH, win.PH, win.DH) for xs in columns]
 
 
 def bordered(x, ys, xs):
@@ -89,10 +97,16 @@ def _border(x, top, left, out):
                 row[left + i, c] = x[n, y, i, c] if 0 <= y < H else 0
 
 
+def neighbours(walk):
+    """Whether neighbouring taps, of which there are several, meet neighbouring cells.  (Offsets only rise.)"""
+    several = len(walk.offsets) - 1
+    return several > 0 and walk.offsets[-1] - walk.offsets[0] == several
+
+
 def joined(x, ys, xs):
     """x, its walks, and how many numbers of each patch lie in a row: a pixel's channels, or where these are few, and
     neighbouring taps meet neighbouring pixels, those of a whole row of taps."""
-    few = x.shape[3] < FEW and ys.offsets.size and xs.offsets.size > 1 and (np.diff(xs.offsets) == 1).all()
+    few = x.shape[3] < FEW and ys.offsets.size and neighbours(xs)
     if not few:
         return x, ys, xs, x.shape[3]
     x, ys, xs = bordered(x, ys, xs)
@@ -124,17 +138,14 @@ def conv2d_input(gy, weight, win, groups):
     how = algorithm("input", win, Cg, Og, groups, gy.dtype)
     C = O if how == "grouped" else Cg * groups       # with several kernels to a channel: one gradient for each of them
     gx = _empty(len(gy), win.H, win.W, C, gy.dtype)
-    walks = backward(win) if gx.size else ([], [])
-    for ys in walks[0]:
-        for xs in walks[1]:
-            taps = (ys.taps[:, None] * win.KW + xs.taps).reshape(-1)
-            if how == "grouped":
-                width = Og if Cg > 1 else 1
-                turned = weight.reshape(-1, width, Cg, win.KH * win.KW)[..., taps]       # (G, O/G, C/G, taps)
-                turned = turned.transpose(3, 1, 0, 2).reshape(len(taps), width, C)
-                _grouped(gy, ys, xs, turned, width, gx)
-            else:
-                _dense(how, gy, ys, xs, _turned_panels(weight, taps, groups), groups, Cg, gx)
+    for ys, xs, taps in backward(win) if gx.size else ():
+        if how == "grouped":
+            width = Og if Cg > 1 else 1
+            turned = weight.reshape(-1, width, Cg, win.KH * win.KW)[..., taps]           # (G, O/G, C/G, taps)
+            turned = turned.transpose(3, 1, 0, 2).reshape(len(taps), width, C)
+            _grouped(gy, ys, xs, turned, width, gx)
+        else:
+            _dense(how, gy, ys, xs, _turned_panels(weight, taps, groups), groups, Cg, gx)
     if C > Cg * groups:
         gx = gx.reshape(*gx.shape[:3], groups, Og).sum(4)
     return nchw(gx)
@@ -170,6 +181,7 @@ def _flat(weight):
     return np.ascontiguousarray(weight).reshape(-1)
 
 
+@remembered
 def _by_tap(C, KK):
     """For each channel and tap of a kernel as it lies in memory: which step of the sum it is, taps first."""
     return (np.arange(C)[:, None] + np.arange(KK) * C).reshape(-1)                       # (C, taps) -> (K,)
@@ -181,9 +193,15 @@ def _turned_panels(weight, taps, groups):
     K = len(taps) * Og
     if KK == 1 and K:
         return pack_rows(_flat(weight), groups, Og * Cg, np.arange(Og) * Cg, Cg)
-    rows = np.full((Og, KK), -1)
-    rows[:, taps] = np.arange(len(taps)) * Og + np.arange(Og)[:, None]
-    return pack_columns(_flat(weight), groups, Og * Cg * KK, (Og, Cg * KK), KK, rows.reshape(-1), K, Cg, KK)
+    return pack_columns(_flat(weight), groups, Og * Cg * KK, (Og, Cg * KK), KK, _taken(Og, KK, taps), K, Cg, KK)
+
+
+@remembered
+def _taken(O, KK, taps):
+    """For each output channel and tap of a kernel as it lies in memory: which step of the sum it is; -1: of none."""
+    rows = np.full((O, KK), -1)
+    rows[:, taps] = np.arange(len(taps)) * O + np.arange(O)[:, None]
+    return rows.reshape(-1)                                                              # (O, taps) -> (O * taps,)
 
 
 def _repeated(x, channels):

@@ -95,7 +95,7 @@ def suits(width, out_width, dtype):
 def _taps(ys, xs, width):
     """Where rows of taps begin (rows, 2), and how long they are."""
     k = len(xs.offsets)
-    if xs.step == 1 and (k == 3 or width == 1 and k in (5, 7)) and (np.diff(xs.offsets) == 1).all():
+    if xs.step == 1 and (k == 3 or width == 1 and k in (5, 7)) and xs.offsets[-1] - xs.offsets[0] == k - 1:
         begins = [(y, xs.offsets[0]) for y in ys.offsets]
     else:
         begins, k = [(y, x) for y in ys.offsets for x in xs.offsets], 1

@@ -45,7 +45,7 @@ def parallel(function):
                     "kernels, whose threads do not survive a fork: start workers with multiprocessing's 'spawn' "
                     "method, use threads, or fork before the first computation")
             _started = True
-            if sum([a.nbytes for a in args if isinstance(a, np.ndarray)]) > SMALL:
+            if _large(args):
                 return kernel(*args)
             threads = get_num_threads()
             set_num_threads(1)
@@ -55,6 +55,17 @@ def parallel(function):
                 set_num_threads(threads)
     call.kernel = kernel
     return call
+
+
+def _large(args):
+    """Whether the arrays among the arguments have more than SMALL bytes."""
+    total = 0
+    for a in args:
+        if type(a) is np.ndarray:
+            total += a.nbytes
+            if total > SMALL:
+                return True
+    return False
 
 
 def _after_fork():

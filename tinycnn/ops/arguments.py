@@ -55,10 +55,10 @@ def sizes_of(args):
 
 def sizes(name, what, v, dims, fill):
     """An int or `dims` ints -> (vertical, horizontal); one-dimensional functions get `fill` for the vertical."""
-    values = (v,) * dims if isinstance(v, Integral) else tuple(v) if isinstance(v, (tuple, list)) else ()
+    values = (v,) * dims if isinstance(v, (int, Integral)) else tuple(v) if isinstance(v, (tuple, list)) else ()
     if len(values) == 1:
         values *= dims
-    if len(values) != dims or not all(isinstance(n, Integral) for n in values):
+    if len(values) != dims or not all([isinstance(n, (int, Integral)) for n in values]):
         ints = "an int" if dims == 1 else "an int or a pair (vertical, horizontal) of ints"
         raise TypeError(f"{name}: {what} must be {ints}, got {v!r}")
     return (fill, *map(int, values))[-2:]

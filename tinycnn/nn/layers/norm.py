@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Tensor, is_replaying, no_grad
+from ...autograd import Tensor, is_replaying
 from .. import functional as F
 from .. import init
 from ..module import Module
@@ -77,8 +77,7 @@ class _BatchNorm(_RunningNorm):
                      self.bias, self.training or self.running_mean is None, self._momentum(counting), self.eps)
         y = F.batch_norm_relu(*arguments, residual) if relu else F.batch_norm(*arguments)
         if counting and not is_replaying():          # after a batch that was accepted
-            with no_grad():
-                self.num_batches_tracked.add_(1)
+            self.num_batches_tracked.data += 1
         return y
 
     def _momentum(self, counting):
