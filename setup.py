@@ -18,6 +18,7 @@ EXTRAS = {
     "data": ["pillow"],
     "onnx": ["onnx", "onnxruntime"],
     "mpi": ["mpi4py", "mpich"],
+    "conformance": ["torch>=2.6", "expecttest"],
     "test": ["pytest>=8", "hypothesis>=6.100", "ml_dtypes>=0.4"],
     "dev": ["pytest>=8", "hypothesis>=6.100", "ml_dtypes>=0.4", "pytest-cov", "ruff", "mypy"],
 }

@@ -31,6 +31,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "distributed": {"autograd", "backend", "dtypes"},
     "recompute": {"autograd", "backend", "random", "walk"},
     "cases": {"autograd", "backend", "dtypes", "gradcheck", "methods", "models", "nn"},
+    "conformance": {"autograd", "backend", "methods", "nn"},
     "nn": {"dtypes", "autograd", "backend", "methods", "ops", "random"},
     "optim": {"autograd", "backend"},
     "data": {"backend"},
@@ -38,7 +39,8 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "models": {"autograd", "nn", "ops", "random", "recompute", "summary"},
     "summary": {"dtypes", "autograd", "nn", "ops"},
     "train": {"amp", "autograd", "backend", "data", "io", "models", "nn", "ops", "optim", "random"},
-    "cli": {"autograd", "backend", "cases", "data", "gradcheck", "io", "models", "nn", "random", "summary", "train"},
+    "cli": {"autograd", "backend", "cases", "conformance", "data", "gradcheck", "io", "models", "nn", "random",
+            "summary", "train"},
     "__main__": {"cli"},
 }
 

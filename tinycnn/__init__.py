@@ -72,8 +72,8 @@ __version__ = "0.1.0"
 float16, float32, float64 = _np.float16, _np.float32, _np.float64
 int8, int16, int32, int64, uint8, bool_ = _np.int8, _np.int16, _np.int32, _np.int64, _np.uint8, _np.bool_
 
-_SUBMODULES = ("amp", "autograd", "backend", "cases", "cli", "cuda", "data", "distributed", "io", "kernels", "models",
-               "nn", "ops", "optim", "random", "summary", "train")
+_SUBMODULES = ("amp", "autograd", "backend", "cases", "cli", "conformance", "cuda", "data", "distributed", "io",
+               "kernels", "models", "nn", "ops", "optim", "random", "summary", "train")
 _FROM = {"save": "io", "load": "io"}                 # name -> the submodule that has it
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from argparse import Namespace
 from copy import deepcopy
 from importlib import import_module
@@ -14,7 +13,7 @@ from typing import Any, Iterator
 import numpy as np
 
 from . import FAILED, OK, Result
-from .tables import table
+from .tables import shown, table
 
 PACKAGES = ("numpy", "numba", "llvmlite", "pillow", "matplotlib", "tqdm", "cupy-cuda12x", "cupy-cuda13x", "torch")
 MODEL_BOUND = 1e-6                                   # relative error of a whole model's directional derivatives
@@ -29,7 +28,7 @@ def gradcheck(args: Namespace) -> Result:
     from ..models import list_models
     if differentiable_ops(args.pattern):
         rows = [{"op": r.op, "rows": r.rows, "first": r.first, "second": r.second, "seconds": round(r.seconds, 3),
-                 "ok": r.ok} for r in _shown(check(args.pattern, args.device))]
+                 "ok": r.ok} for r in shown(check(args.pattern, args.device))]
     elif args.pattern in list_models():
         rows = list(model_rows(args.pattern, args.device))
     else:
@@ -45,16 +44,6 @@ def gradcheck(args: Namespace) -> Result:
 
 def _error(value: float | None) -> str:
     return "-" if value is None else f"{value:.1e}"
-
-
-def _shown(results: Iterator[Any]) -> Iterator[Any]:
-    """The same results, with the name of each on stderr as it is finished, on a terminal."""
-    for result in results:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{result.op}")
-        yield result
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
 
 
 def model_rows(name: str, device: str = "cpu") -> Iterator[dict[str, Any]]:

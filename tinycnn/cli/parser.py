@@ -16,7 +16,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 check failed, 2 wrong usage, 3 missing file, package or network, 130 Ctrl-C")
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _race, _warmup, _doctor):
+    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _conformance, _race, _warmup,
+                _doctor):
         add(verbs)
     return parser
 
@@ -119,6 +120,21 @@ def _gradcheck(verbs: Any) -> None:
     p = _verb(verbs, "gradcheck", "checking:gradcheck", "every op's gradients against differences, first and second",
               "Exit code 1 if any error is larger than its bound.")
     p.add_argument("pattern", nargs="?", default="*", metavar="OP|MODEL", help="an op, a pattern of ops, or a model")
+    p.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, or cuda-emu, which runs "
+                   "the CUDA kernels on the CPU")
+
+
+def _conformance(verbs: Any) -> None:
+    p = _verb(verbs, "conformance", "judging:conformance", "139 operations against PyTorch, by the samples of its own "
+              "tests", "Every sample of PyTorch's op_db is put to both: values, shapes, dtypes, changes in place, "
+              "gradients by random cotangents; and every call that PyTorch refuses.  Needs the extra conformance.  "
+              "TINYCNN_KERNELS=reference judges the reference kernels.  Exit code 1 if any operation is wrong or "
+              "missing.")
+    p.add_argument("--ops", metavar="PATTERN", default="*", help="as in file names, several joined by commas: "
+                   "'conv*,pad.*'")
+    p.add_argument("--reference-inputs", action="store_true", help="op_db's larger sets of samples")
+    p.add_argument("--samples", type=_whole(1), metavar="N", help="at most N samples per operation, evenly spread")
+    p.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the samples (float64)")
     p.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, or cuda-emu, which runs "
                    "the CUDA kernels on the CPU")
 

@@ -1,7 +1,8 @@
-"""Columns of text."""
+"""Columns of text, and a line that shows how far a long table is."""
 from __future__ import annotations
 
-from typing import Any, Iterable, Sequence
+import sys
+from typing import Any, Iterable, Iterator, Sequence
 
 
 def table(head: Sequence[str] | None, rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> str:
@@ -17,3 +18,13 @@ def table(head: Sequence[str] | None, rows: Iterable[Sequence[Any]], right: Iter
     flush = set(right)
     return "\n".join("  ".join(cell.rjust(width) if i in flush else cell.ljust(width)
                                for i, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
+def shown(results: Iterable[Any]) -> Iterator[Any]:
+    """The same results, with the `op` of each on stderr as it is finished, on a terminal."""
+    for result in results:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{result.op}")
+        yield result
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
