@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import tinycnn as tc
+from tinycnn.cases.orders import orders
 from tinycnn.gradcheck import gradient_function, worst_error
 from tinycnn.nn import functional as F
 
@@ -78,3 +79,23 @@ def test_fused_gradients_equal_the_composition(name):
     composed = tc.grad(y, inputs, seed, create_graph=True)
     for a, b in zip(fused, composed):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-12)
+
+
+FIVE = {        # of the sizes of a small net's layers
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True), (8, 3, 5, 5), (3,), (3,)),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (4, 6), w, b), (5, 4, 6), (4, 6), (4, 6)),
+    "conv2d": (lambda x, w, b: F.conv2d(x, w, b, 2, 1), (2, 3, 9, 9), (8, 3, 3, 3), (8,)),
+    "max_pool2d": (lambda x: F.max_pool2d(x, 3, 2, 1), (2, 3, 8, 8)),
+    "cross_entropy": (lambda x: F.cross_entropy(x, np.arange(16) % 10, reduction="sum"), (16, 10)),
+}
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_third_and_fourth_order_are_right_to_1e_6(name):
+    """Of the derivative itself, however small it is."""
+    func, *shapes = FIVE[name]
+    rng = np.random.default_rng(5)
+    inputs = [tc.Tensor(0.2 * apart(rng, s) if name == "max_pool2d" else rng.standard_normal(s)) for s in shapes]
+    for order in orders(func, inputs):
+        assert order.order < 3 or abs(order.analytic - order.numeric) <= 1e-6 * abs(order.numeric)
+        assert abs(order.numeric) > 1e-3

@@ -15,7 +15,7 @@ from importlib import import_module as _import_module
 
 import numpy as _np
 
-from . import _checkout
+from . import _checkout, autograd, derivatives
 from .amp import autocast, is_autocast_enabled
 from .autograd import (
     Tensor, enable_grad, grad, is_anomaly_enabled, is_grad_enabled, no_grad, op, set_grad_enabled,
@@ -66,6 +66,8 @@ from .ops.shape import (
 from .ops.softmax import log_softmax, softmax
 from .random import get_rng_state, manual_seed, set_rng_state
 from .recompute import checkpoint, checkpoint_sequential
+
+autograd.functional = derivatives                   # torch's name for it; it is built on autograd, not part of it
 
 __version__ = "0.1.0"
 
