@@ -29,7 +29,7 @@ def matmul(a, b):
     """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast; any strides."""
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     (M, K), N, B = a.shape[-2:], b.shape[-1], math.prod(lead)
-    if b.size == K * N and B > 1:                    # one matrix for all: theirs, one below the other, are one matrix
+    if b.size == K * N > 0 and B > 1:                # one matrix for all: theirs, one below the other, are one matrix
         return matmul(a.reshape(-1, K), b.reshape(K, N)).reshape(*lead, M, N)
     if M < min(FEW, N):
         turned = _product(b.swapaxes(-1, -2), a.swapaxes(-1, -2), lead)
