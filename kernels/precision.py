@@ -8,8 +8,8 @@ Matrices, where there are tensor cores (the CPU always multiplies in float32):
 
 Sums are float32 in all.  Convolutions on the CPU:
 
-    "high"      Winograd's F(4x4, 3x3) where it is fastest: errors up to 2e-5 of the largest result
-    "highest"   without it: up to 3e-6
+    "high"      Winograd's F(4x4, 3x3) and F(2x2, 5x5) where they are fastest: errors up to 2e-5 of the largest result
+    "highest"   without them: up to 3e-6
 """
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def set_float32_conv_precision(precision: str) -> None:
     """Choose how exactly convolutions of float32 are computed on CPUs, in all threads.
 
     "high" (the default) takes the fastest algorithm: errors up to 2e-5 of the largest result.  "highest" leaves out
-    Winograd's F(4x4, 3x3): up to 3e-6, about 1.3 times slower.  Raises ValueError for anything else.
+    Winograd's F(4x4, 3x3) and F(2x2, 5x5): up to 3e-6, about 1.3 times slower.  Raises ValueError for anything else.
     """
     global _conv
     if precision not in PRECISIONS[:2]:

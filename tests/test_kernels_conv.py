@@ -123,9 +123,9 @@ def test_rounding_errors_are_those_of_a_sum(options, dtype):
         assert error <= (2 + count ** 0.5) * np.finfo(dtype).eps
 
 
-TRANSFORMED = [    # N, C, O, size, padding: whole tiles, parts of tiles, less than a tile; panels of several widths
-    (2, 32, 32, (8, 8), 1), (1, 64, 80, (7, 13), 1), (3, 48, 112, (6, 5), 0), (2, 80, 48, (3, 4), 2),
-    (5, 128, 64, (14, 14), 1),
+TRANSFORMED = [    # N, C, O, K, size, padding: whole tiles, parts of tiles, less than a tile; panels of several widths
+    (2, 32, 32, 3, (8, 8), 1), (1, 64, 80, 3, (7, 13), 1), (3, 48, 112, 3, (6, 5), 0), (2, 80, 48, 3, (3, 4), 2),
+    (5, 128, 64, 3, (14, 14), 1), (2, 16, 32, 5, (12, 12), 2), (1, 64, 80, 5, (9, 13), 0), (3, 48, 16, 5, (7, 8), 3),
 ]
 
 
@@ -141,8 +141,8 @@ def precision(request):
 
 @pytest.mark.parametrize("options", TRANSFORMED, ids=str)
 def test_winograds_errors_are_bounded(options, precision):
-    N, C, O, size, padding = options
-    geometry = window(size, 3, 1, padding), C, O, 1, N
+    N, C, O, K, size, padding = options
+    geometry = window(size, K, 1, padding), C, O, 1, N
     given_ = arrays(geometry, np.float32, normal)
     expected = three_passes(reference, geometry, *(a.astype(np.float64) for a in given_))
     for actual, e in zip(three_passes(cpu, geometry, *given_), expected):

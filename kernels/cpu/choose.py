@@ -4,8 +4,9 @@
     grouped      all of them, in full vectors                groups of 1, 2, 4, 8 or 16 channels, out as in
     winograd4    1/4, and 2.25 times the image is written    3x3, stride 1: 0.4 of direct's time at 64 channels 56x56,
                  and read again                              0.7 at 256 14x14; all gradients of weights
-    winograd2    1/2.25                                      small maps: 0.75 at 256 6x6, 0.95 at 512 7x7 (3x3 maps:
-                                                             direct); and for winograd4 where that is too inexact
+    winograd2    1/2.25; of a 5x5 kernel's, 1/2.8            3x3, small maps: 0.75 at 256 6x6, 0.95 at 512 7x7 (3x3
+                                                             maps: direct); for winograd4 where that is too inexact.
+                                                             5x5: 0.4 at 96 to 256 channels 26x26, 0.7 at 48 6x6
     direct       all of them                                 everything else
 
 The choice depends on the layer and never on the batch: an image's result must not depend on its company.
@@ -16,8 +17,9 @@ from ..precision import get_float32_conv_precision
 from .grouped import suits
 from .vector import lanes
 
-DIRECT, LOADING = 9, 10                              # multiplications a pixel; measured: 384@12 and 256@14 are a draw
-LEAST = 32                                           # with fewer channels the transforms take longer than they save
+DIRECT = {(False, 3): 9, (True, 3): 9, (False, 5): 25, (True, 5): 16}   # (gradient of weights?, kernel's side)
+LOADING = 10                                         # multiplications a pixel; measured: 384@12 and 256@14 are a draw
+LEAST = {3: 32, 5: 16}                               # with fewer channels the transforms take longer than they save
 
 
 def algorithm(pass_, win, inside, outside, groups, dtype):
@@ -31,22 +33,22 @@ def algorithm(pass_, win, inside, outside, groups, dtype):
     height, width = (win.H, win.W) if pass_ == "input" else (win.OH, win.OW)
     if not _transformable(win, inside, outside, groups, dtype):
         return "direct"
-    costs = {m: _cost(pass_, height, width, m) for m in (4, 2)}
-    if get_float32_conv_precision() == "highest":
-        del costs[4]
-    best = min(costs, key=costs.get)
-    return f"winograd{best}" if costs[best] < DIRECT else "direct"
+    r, costs = win.KH, {"direct": DIRECT[pass_ == "weight", win.KH]}
+    for m in (4, 2) if r == 3 else (2,):
+        if m + r - 1 == 4 or get_float32_conv_precision() != "highest":
+            costs[f"winograd{m}"] = _cost(pass_, height, width, m, r)
+    return min(costs, key=costs.get)
 
 
-def _cost(pass_, height, width, m):
-    """Multiplications a pixel with m x m tiles, and what the transformed weights, (m + 2)^2 of them, add on a map so
-    small that they are hardly used before the next ones come.  The gradient of weights is spared that."""
-    places = (m + 2) ** 2
+def _cost(pass_, height, width, m, r):
+    """Multiplications a pixel with m x m tiles, and what the transformed weights, (m + r - 1)^2 of them, add on a map
+    so small that they are hardly used before the next ones come.  The gradient of weights is spared that."""
+    places = (m + r - 1) ** 2
     covered = -(-height // m) * -(-width // m) * m * m / (height * width)    # pixels of tiles, in those of the map
     return places / m ** 2 * covered + (0 if pass_ == "weight" else LOADING * places / (height * width))
 
 
 def _transformable(win, inside, outside, groups, dtype):
-    plain = (win.KH, win.KW, win.SH, win.SW, win.DH, win.DW) == (3, 3, 1, 1, 1, 1) and groups == 1
+    plain = win.KH == win.KW in (3, 5) and (win.SH, win.SW, win.DH, win.DW) == (1, 1, 1, 1) and groups == 1
     whole = not (inside % lanes(dtype) or outside % lanes(dtype))
-    return dtype == np.float32 and plain and whole and min(inside, outside) >= LEAST
+    return dtype == np.float32 and plain and whole and min(inside, outside) >= LEAST[win.KH]

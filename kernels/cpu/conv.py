@@ -13,7 +13,7 @@
 Three algorithms compute these passes; choose.py says which one and why:
 
     direct     implicit im2col and a register tile (correlate.py, weights.py): any shape
-    winograd   3x3 kernels with 2.25 or 4 times fewer multiplications (winograd.py)
+    winograd   3x3 kernels with 2.25 or 4 times fewer multiplications, 5x5 kernels with 2.8 times (winograd.py)
     grouped    groups of 1, 2, 4 or 8 channels, several of them in one vector (grouped.py)
 
     memory     channels last; for the gradient of weights, and where channels are few, a copy with its border of
@@ -158,7 +158,7 @@ def conv2d_weight(x, gy, win, groups):
         return np.zeros((O, Cg, win.KH, win.KW), x.dtype)
     how = algorithm("weight", win, Cg, O // groups, groups, x.dtype)
     if how in TILES:
-        return winograd.weights(x, gy, TILES[how], win.PH, win.PW)
+        return winograd.weights(x, gy, TILES[how], win.KH, win.PH, win.PW)
     gw = np.empty((O, Cg, win.KH, win.KW), x.dtype)
     if how == "grouped":
         x = _repeated(x, O)
@@ -217,7 +217,7 @@ def _grouped(x, ys, xs, kernels, width, out, bias=None):
 def _dense(how, x, ys, xs, panels, groups, columns, out, bias=None):
     """One pass over all output pixels of one walk along each axis, written into out (N, OH, OW, groups * columns)."""
     if how in TILES:
-        winograd.correlate(x, panels, TILES[how], -ys.offsets[0], -xs.offsets[0], out, bias)
+        winograd.correlate(x, panels, TILES[how], len(ys.offsets), -ys.offsets[0], -xs.offsets[0], out, bias)
         return
     inside = x.shape[3] // groups
     if groups == 1:

@@ -1,8 +1,8 @@
-"""Convolution by 3x3 kernels with fewer multiplications: Winograd's F(2x2, 3x3) and F(4x4, 3x3).
+"""Convolution with fewer multiplications: Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5).
 
-An output tile of m x m pixels depends on an input tile of n x n, n = m + 2.  Transformed by two small constant
-matrices, tile and kernel need only be multiplied number by number, and the sum over channels is a matrix product for
-each of the n*n places:
+An output tile of m x m pixels depends on an input tile of n x n, n = m + r - 1 for an r x r kernel.  Transformed by
+two small constant matrices, tile and kernel need only be multiplied number by number, and the sum over channels is a
+matrix product for each of the n*n places:
 
     y  =  A' [ (G w G') * (B' x B) ] A                  Lavin and Gray (2015), arXiv:1509.09308, equation 12
 
@@ -12,14 +12,15 @@ each of the n*n places:
     |  tile   |                +----------+     for each  +----------+              +------+
     +---------+                                 place
 
-    multiplications of a pixel:   direct 9,   m = 2: 16/4 = 4,   m = 4: 36/16 = 2.25
+    multiplications of a pixel:   3x3: direct 9,   m = 2: 16/4 = 4,   m = 4: 36/16 = 2.25
+                                  5x5: direct 25,  m = 2: 36/4 = 9
 
 Transforms take whole vectors of channels, so both channel counts are multiples of a vector.  The gradient of the input
 is the same over gy with turned weights; the gradient of the weights is  gw = G' [ (B' x B) * (A gy A') ] G  (the
 products now summed over tiles).
 
-    accuracy   the entries of the matrices of m = 4 are up to 8: sums of large numbers that cancel, errors about 5 times
-               those of the direct sum; m = 2 has only 0, 1 and 1/2, and is as exact.  float32 only.  An inf or nan of
+    accuracy   the entries of the matrices of n = 6 are up to 8: sums of large numbers that cancel, errors about 5 times
+               those of the direct sum; n = 4 has only 0, 1 and 1/2, and is as exact.  float32 only.  An inf or nan of
                the input reaches all of its tile's outputs
     memory     V and M of a task's tiles are its scratch, of about the size of its second cache
     parallel   forward: over blocks of tiles.  Weights: over rows of tiles, then over places, then over channels
@@ -36,15 +37,19 @@ SCRATCH = 1 << 21                                    # bytes of V and M of one t
 TASKS = 4
 BLOCK = 96                                           # tiles of a block in the gradient of the weights
 
-#          input                         output                    kernel
-B4 = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
+# A tile's size n chooses B (input).  Rows of A (output) and columns of G (kernel) are powers of n - 1 points and of
+# infinity: 0, 1, -1, 2, -2 for n = 6; 0, 1, -1 for n = 4.
+B6 = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
       (0, 4, 0, -5, 0, 1))
-A4 = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-G4 = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6),
+A43 = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+G43 = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6),
       (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
-B2 = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
-A2 = ((1, 1, 1, 0), (0, 1, -1, -1))
-G2 = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+B4 = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+A23 = ((1, 1, 1, 0), (0, 1, -1, -1))
+G23 = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+A25 = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 1))
+G25 = ((1 / 4, 0, 0, 0, 0), (-1 / 6, -1 / 6, -1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6, 1 / 6, -1 / 6),
+       (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3), (1 / 24, -1 / 12, 1 / 6, -1 / 3, 2 / 3), (0, 0, 0, 0, 1))
 
 
 def _turned(matrix):
@@ -71,12 +76,13 @@ def _combined(v, row, values):
 def _transform(matrices, finish=False):
     """Y = matrix X matrix', for `count` vectors of channels: X at x[x_at[i]], Y to y[y_at[i]], both row by row.
 
-    matrices   for each m, the length of the tuple `tile` (see vector.py): what is not used is not compiled
+    matrices   for each (m, r), the lengths of the tuples `tile` and `kernel` (see vector.py): what is not used is not
+               compiled
     With `finish` start[0:] is added to Y, which is then raised to at least `least`.
     """
-    @vector_code("y", "y_at", "x", "x_at", "count", "tile", *("start", "least") * finish)
+    @vector_code("y", "y_at", "x", "x_at", "count", "tile", "kernel", *("start", "least") * finish)
     def transform(v, a):
-        matrix = matrices[a.tile]
+        matrix = matrices[a.tile, a.kernel]
         m, n = len(matrix), len(matrix[0])
         sources = [v.element(a.x_at, v.number(i)) for i in range(n * n)]
         targets = [v.element(a.y_at, v.number(i)) for i in range(m * m)]
@@ -96,50 +102,49 @@ def _transform(matrices, finish=False):
     return transform
 
 
-_input, _kernel = _transform({4: B4, 2: B2}), _transform({4: G4, 2: G2})
-_output = _transform({4: A4, 2: A2}, finish=True)
-_gradient = _transform({4: _turned(A4), 2: _turned(A2)})
-_weights = _transform({4: _turned(G4), 2: _turned(G2)})
+_A, _G = {(4, 3): A43, (2, 3): A23, (2, 5): A25}, {(4, 3): G43, (2, 3): G23, (2, 5): G25}
+_input, _kernel, _output = _transform({(4, 3): B6, (2, 3): B4, (2, 5): B6}), _transform(_G), _transform(_A, finish=True)
+_gradient, _weights = (_transform({which: _turned(matrix) for which, matrix in m.items()}) for m in (_A, _G))
 
 
 # ---------------------------------------------------------------------------------------- forward
 
-def correlate(x, panels, m, top, left, y, bias=None, relu=False):
-    """y = x correlated with the 3x3 kernels, + bias.
+def correlate(x, panels, m, r, top, left, y, bias=None, relu=False):
+    """y = x correlated with the r x r kernels, + bias.
 
     x        (N, H, W, C), y (N, OH, OW, O): output (0, 0) has its first tap at input (-top, -left)
     panels   the weights (panels.py): rows are taps and C, columns O
-    m        outputs of a tile: 4 or 2
+    m        outputs of a tile: 4 or 2 with r = 3, 2 with r = 5
     """
-    (N, _, _, C), (_, OH, OW, O), places = x.shape, y.shape, (m + 2) ** 2
+    (N, _, _, C), (_, OH, OW, O), places = x.shape, y.shape, (m + r - 1) ** 2
     U = aligned(places * C * O, x.dtype)
-    _transform_weights(panels.data, (0,) * m, C, O, U)
+    _transform_weights(panels.data, (0,) * m, (0,) * r, C, O, U)
     tiles_in_all = N * -(-OH // m) * -(-OW // m)
     block = min(SCRATCH // (4 * places * (C + O)), -(-tiles_in_all // TASKS)) // ROWS * ROWS
     start = np.zeros(O, x.dtype) if bias is None else np.ascontiguousarray(bias)
     least = x.dtype.type(0 if relu else -np.inf)
-    _correlate(x.reshape(-1), x.shape, U, (0,) * m, top, left, max(ROWS, block), start, least, y.reshape(-1), y.shape,
-               np.zeros(max(C, O), x.dtype))
+    _correlate(x.reshape(-1), x.shape, U, (0,) * m, (0,) * r, top, left, max(ROWS, block), start, least, y.reshape(-1),
+               y.shape, np.zeros(max(C, O), x.dtype))
 
 
 @parallel
-def _transform_weights(w, tile, C, O, U):
+def _transform_weights(w, tile, kernel, C, O, U):
     """U (places, panels of O, C, NR) = G w G' of w (panels of O, taps, C, NR)."""
-    places, vector = (len(tile) + 2) ** 2, BYTES // w.itemsize
+    places, taps, vector = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2, BYTES // w.itemsize
     wide, chunk = WIDE * vector, 16
     blocks, chunks = (O + wide - 1) // wide, (C + chunk - 1) // chunk
     for task in prange(blocks * chunks):
-        x_at, y_at = np.empty(9, np.int64), np.empty(places, np.int64)
+        x_at, y_at = np.empty(taps, np.int64), np.empty(places, np.int64)
         n0, c0 = task // chunks * wide, task % chunks * chunk
         end = min(O, n0 + wide)
         while n0 < end:
             NR = panel_vectors(O - n0, vector) * vector
             for c in range(c0, min(C, c0 + chunk)):
-                for tap in range(9):
-                    x_at[tap] = (n0 * 9 + tap * NR) * C + c * NR
+                for tap in range(taps):
+                    x_at[tap] = (n0 * taps + tap * NR) * C + c * NR
                 for place in range(places):
                     y_at[place] = (place * O + n0) * C + c * NR
-                _kernel(U, y_at, w, x_at, NR // vector, tile)
+                _kernel(U, y_at, w, x_at, NR // vector, tile, kernel)
             n0 += NR
 
 
@@ -154,9 +159,9 @@ def _tile_places(shape, n, y0, x0, side, nothing, at):
 
 
 @parallel
-def _correlate(x, shape, U, tile, top, left, block, start, least, y, y_shape, zeros):
+def _correlate(x, shape, U, tile, kernel, top, left, block, start, least, y, y_shape, zeros):
     (N, _, _, C), (_, OH, OW, O) = shape, y_shape
-    m, side, vector = len(tile), len(tile) + 2, BYTES // x.itemsize
+    m, side, vector = len(tile), len(tile) + len(kernel) - 1, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
     nothing = distance(x, zeros)
@@ -170,7 +175,7 @@ def _correlate(x, shape, U, tile, top, left, block, start, least, y, y_shape, ze
             _tile_places(shape, n, ty * m - top, tx * m - left, side, nothing, x_at)
             for place in range(places):
                 v_at[place] = (place * block + t) * C
-            _input(V, v_at, x, x_at, C // vector, tile)
+            _input(V, v_at, x, x_at, C // vector, tile, kernel)
         table, rows, none = np.empty(block, np.int64), np.empty(block, np.int64), np.zeros(1, np.int64)
         for t in range(block):
             table[t], rows[t] = min(t, few - 1) * C, min(t, few - 1) * O
@@ -187,30 +192,30 @@ def _correlate(x, shape, U, tile, top, left, block, start, least, y, y_shape, ze
             _tile_places(y_shape, n, ty * m, tx * m, m, nowhere, y_at)
             for place in range(places):
                 m_at[place] = (place * block + t) * O
-            _output(y, y_at, M, m_at, O // vector, tile, start, least)
+            _output(y, y_at, M, m_at, O // vector, tile, kernel, start, least)
         waste[0] = 0                                 # kept alive: only its address was taken
 
 
 # ---------------------------------------------------------------------------------------- gradient of the weights
 
-def weights(x, gy, m, top, left):
-    """(O, C, 3, 3): the sums over all pixels of gy (N, OH, OW, O) times what x (N, H, W, C) each tap meets."""
+def weights(x, gy, m, r, top, left):
+    """(O, C, r, r): the sums over all pixels of gy (N, OH, OW, O) times what x (N, H, W, C) each tap meets."""
     C, (N, OH, OW, O) = x.shape[3], gy.shape
-    places, count = (m + 2) ** 2, N * -(-OH // m) * -(-OW // m)
+    places, count = (m + r - 1) ** 2, N * -(-OH // m) * -(-OW // m)
     V, M, U = (aligned(places * n, x.dtype) for n in (count * C, count * O, C * O))
-    gw, zeros = np.empty((O, C, 3, 3), x.dtype), np.zeros(max(C, O), x.dtype)
-    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (0,) * m, top, left, zeros, V, M)
+    gw, zeros = np.empty((O, C, r, r), x.dtype), np.zeros(max(C, O), x.dtype)
+    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (0,) * m, (0,) * r, top, left, zeros, V, M)
     _multiply(V, M, count, C, O, places, zeros, U)
-    _transform_back(U, (0,) * m, C, O, gw.reshape(-1))
+    _transform_back(U, (0,) * m, (0,) * r, C, O, gw.reshape(-1))
     return gw
 
 
 @parallel
-def _transform_both(x, shape, gy, gy_shape, tile, top, left, zeros, V, M):
+def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, V, M):
     """V = B' x B and M = A gy A', BLOCK tiles at a time: V (blocks, places, BLOCK, C), M (blocks, places, panels of O,
     BLOCK, NR).  The last block is as long as it is."""
     (_, _, _, C), (N, OH, OW, O) = shape, gy_shape
-    m, side, vector = len(tile), len(tile) + 2, BYTES // x.itemsize
+    m, side, vector = len(tile), len(tile) + len(kernel) - 1, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
     outside, beyond = distance(x, zeros), distance(gy, zeros)
@@ -222,14 +227,14 @@ def _transform_both(x, shape, gy, gy_shape, tile, top, left, zeros, V, M):
             _tile_places(shape, n, ty * m - top, tx * m - left, side, outside, x_at)
             for place in range(places):
                 to[place] = (first * places + place * few + t) * C
-            _input(V, to, x, x_at, C // vector, tile)
+            _input(V, to, x, x_at, C // vector, tile, kernel)
             _tile_places(gy_shape, n, ty * m, tx * m, m, beyond, g_at)
             n0 = 0
             while n0 < O:
                 width = panel_vectors(O - n0, vector)
                 for place in range(places):
                     to[place] = (first * places + place * few) * O + n0 * few + t * width * vector
-                _gradient(M, to, gy, g_at, width, tile)
+                _gradient(M, to, gy, g_at, width, tile, kernel)
                 for i in range(m * m):
                     g_at[i] += width * vector
                 n0 += width * vector
@@ -258,23 +263,20 @@ def _multiply(V, M, count, C, O, places, zeros, U):
 
 
 @parallel
-def _transform_back(U, tile, C, O, gw):
-    """gw (O, C, 3, 3) = G' U G."""
-    places, vector = (len(tile) + 2) ** 2, BYTES // U.itemsize
+def _transform_back(U, tile, kernel, C, O, gw):
+    """gw (O, C, r, r) = G' U G."""
+    places, taps, vector = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2, BYTES // U.itemsize
     for c in prange(C):
-        taps, u_at, to = np.empty(9 * O, U.dtype), np.empty(places, np.int64), np.empty(9, np.int64)
-        x_at, y_at = np.zeros(vector, np.int64), np.empty(vector, np.int64)
+        sums, u_at, to = np.empty(taps * O, U.dtype), np.empty(places, np.int64), np.empty(taps, np.int64)
+        x_at, y_at = np.empty(vector, np.int64), np.empty(vector, np.int64)
         for place in range(places):
             u_at[place] = (place * C + c) * O
-        for tap in range(9):
+        for tap in range(taps):
             to[tap] = tap * O
-        _weights(taps, to, U, u_at, O // vector, tile)
+        _weights(sums, to, U, u_at, O // vector, tile, kernel)
         for o in range(0, O, vector):
-            for tap in range(min(9, vector)):
-                x_at[tap] = tap * O + o
-            for i in range(vector):
-                y_at[i] = ((o + i) * C + c) * 9
-            turn(gw, y_at, taps, x_at, vector, min(9, vector))
-            for i in range(vector):                  # what a square of short vectors has left
-                for tap in range(vector, 9):
-                    gw[((o + i) * C + c) * 9 + tap] = taps[tap * O + o + i]
+            for t0 in range(0, taps, vector):
+                for i in range(vector):
+                    x_at[i] = min(taps - 1, t0 + i) * O + o
+                    y_at[i] = ((o + i) * C + c) * taps + t0
+                turn(gw, y_at, sums, x_at, vector, taps - t0)
