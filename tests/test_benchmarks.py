@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import depth, kernels, memory, nets, report, scaling, timing, train_step
+from benchmarks import depth, kernels, memory, nets, report, scaling, third_order, timing, train_step
 from benchmarks.kernel_calls import TinyCNN
 from benchmarks.kernel_calls_torch import Torch
 from benchmarks.kernel_table import PARAMETERS, parameter_shapes
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_depth_prints_and_writes_its_table(capsys, tmp_path):
@@ -34,6 +36,32 @@ def test_depth_without_matplotlib_says_so(capsys, tmp_path, monkeypatch):
 def test_only_batch_norm_with_shortcuts_is_healthy_at_110_layers():
     assert [f.diagnosis for f in depth.findings(110)] == [
         "vanishes", "vanishes", "inputs indistinguishable", "explodes backward", "explodes forward", "healthy"]
+
+
+def test_third_order_is_right_here_and_says_where_others_are_not(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(third_order, "FUNCTIONS", third_order.FUNCTIONS[-2:])
+    monkeypatch.setattr(third_order, "installed", lambda package: False)
+    third_order.main(["--seed", "1", "--json", str(tmp_path / "found.json")])
+    found, out = json.loads((tmp_path / "found.json").read_text()), capsys.readouterr().out
+    assert [row["order"] for row in found["rows"]] == [1, 2, 3, 4] * 2
+    assert all(row["tinycnn"] <= third_order.RIGHT for row in found["rows"])
+    assert "tinycnn: right in all 8 rows" in out and "PyTorch is not installed" in out
+    rows = [{**row, "torch": 0.05 if row["order"] == 3 else 1e-9} for row in found["rows"]]
+    verdict = third_order.verdict(rows, ["torch"])
+    assert verdict == "torch: off in max_pool2d order 3 by 5 %, cross_entropy order 3 by 5 %"
+    assert third_order.table(rows, ["tinycnn", "torch"]).count(" !") == 2
+
+
+def test_the_numbers_of_third_order_in_readme():
+    """Relative errors as committed: here at most 1e-6 everywhere, PyTorch's as README says."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "third_order.json").read_text())["rows"]
+    assert len(rows) == 32 and all(row["tinycnn"] <= third_order.RIGHT for row in rows)
+    off = {(row["function"], row["order"]): row["torch"] for row in rows if row["torch"] > third_order.RIGHT}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(off) == {(name, order) for name in ("batch_norm", "layer_norm") for order in (3, 4)}
+    for order, place in ((3, "third"), (4, "fourth")):
+        batch, layer = (f"{100 * off[name, order]:.2g} %" for name in ("batch_norm", "layer_norm"))
+        assert f"{batch} and {layer} at {place}" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("gradients, spread, largest, diagnosis", [
