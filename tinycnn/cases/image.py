@@ -20,6 +20,8 @@ CASES = [
     case("interpolate", (1, 2, 3, 2), size=(5, 3), mode="bilinear", align_corners=True),
     case("interpolate", (1, 1, 3, 4), size=(5, 3), mode="bicubic"),
     case("interpolate", (1, 1, 3, 4), size=(2, 6), mode="bicubic", align_corners=True),
+    case("interpolate", (1, 1, 5, 4), size=(2, 6), mode="bilinear", antialias=True),
+    case("interpolate", (1, 1, 7, 4), size=(3, 3), mode="bicubic", antialias=True),
     case("interpolate", (1, 1, 2, 2, 2), size=(3, 2, 1), mode="trilinear"),
     case("interpolate", (1, 1, 5, 4), size=(3, 3), mode="area"),
     case("pixel_shuffle", (1, 8, 1, 2), upscale_factor=2),

@@ -102,15 +102,16 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     mode           "nearest", "nearest-exact", "linear" (3-D), "bilinear" (4-D), "bicubic" (4-D), "trilinear" (5-D),
                    "area"
     align_corners  whether the corner pixels' centres (True) or the images' outlines (False, the default) coincide
+    antialias      for "bilinear" and "bicubic": an output pixel of a smaller image is the mean of all it covers
 
-    Raises ValueError for a mode that does not fit the dimensions, or for both or neither of size and scale_factor;
-    NotImplementedError for antialias.  As torch.nn.functional.interpolate.
+    Raises ValueError for a mode that does not fit the dimensions or the options, or for both or neither of size and
+    scale_factor.  As torch.nn.functional.interpolate.
     """
     dims = input.ndim - 2
     if dims < 1:
         raise ValueError(f"interpolate: expected (N, C, sizes...), got shape {input.shape}")
-    if antialias:
-        raise NotImplementedError("interpolate: antialias is not offered; data.transforms.Resize filters as Pillow")
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError(f"interpolate: antialias goes with modes 'bilinear' and 'bicubic', not with {mode!r}")
     expected = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
     if mode not in ("nearest", "nearest-exact", "area", *expected) or expected.get(mode, dims) != dims:
         raise ValueError(f"interpolate: mode {mode!r} does not fit shape {input.shape}: nearest, nearest-exact and "
@@ -124,9 +125,9 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
             at = np.floor((np.arange(n) + half) * ratio).astype(np.int64).clip(0, input.shape[axis] - 1)
             input = index_select(input, axis, at)
         else:
-            table = _areas(input.shape[axis], n) if mode == "area" else _mixing(
-                input.shape[axis], n, ratio, bool(align_corners), mode == "bicubic")
-            input = _mix(input, axis, table)
+            input = _mix(input, axis, _areas(input.shape[axis], n) if mode == "area" else
+                         (_filtering if antialias else _mixing)(input.shape[axis], n, ratio, bool(align_corners),
+                                                                mode == "bicubic"))
     return input
 
 
@@ -172,6 +173,15 @@ def _mixing(n, out, ratio, align_corners, cubic):
     for k, weight in taps:
         np.add.at(table, (np.arange(out), (first + k).clip(0, n - 1)), weight)
     return table
+
+
+def _filtering(n, out, ratio, align_corners, cubic):
+    """The same with the filter stretched over the inputs that an output covers, as Pillow does it."""
+    if align_corners:
+        ratio = (n - 1) / (out - 1) if out > 1 else 0.0
+    apart = np.abs(np.arange(n) + 0.5 - ratio * (np.arange(out)[:, None] + 0.5)) / max(ratio, 1.0)
+    table = _cubic(apart, -0.5) if cubic else (1 - apart).clip(0)
+    return table / table.sum(1, keepdims=True)
 
 
 def _cubic(d, a=-0.75):
