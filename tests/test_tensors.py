@@ -42,6 +42,14 @@ def test_numbers_never_raise_the_precision(x, number, expected):
     assert (number - t(x.astype(x.dtype if x is not TRUE else int))).dtype == expected
 
 
+def test_two_numbers_make_a_tensor_where_torch_does():
+    for result, value, dtype in ((tc.add(2, 3), 5, np.int64), (tc.mul(2.0, 3), 6, np.float32), (
+            tc.div(1, 2), 0.5, np.float32), (tc.sub(2.0, 0.5), 1.5, np.float32)):
+        assert result.shape == () and result.item() == value and result.dtype == dtype
+    with pytest.raises(TypeError, match="pow: at least one operand must be a tensor"):
+        tc.pow(2, 3)
+
+
 def test_arrays_are_operands_from_both_sides():
     left, right = ONE64 * 2 + t([1.0, 2.0]), t([1.0, 2.0]) + ONE64 * 2
     assert isinstance(left, tc.Tensor) and left.tolist() == right.tolist() == [3.0, 4.0]

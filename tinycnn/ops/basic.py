@@ -5,12 +5,13 @@ from operator import add as _add, mul as _mul, neg as _neg, sub as _sub, truediv
 
 import numpy as np
 
-from ..autograd import Tensor, op
+from ..autograd import Tensor, as_array, op
 from ..backend import array_module, as_they_lie, beside, kernels
 from ..dtypes import is_floating, sixteen_bits
 from ..methods import FUNCTIONS, function
 
 _DEFAULT_FLOAT = np.dtype(np.float32)
+_OF_NUMBERS = ("add", "sub", "mul", "div", "floor_divide", "where")      # torch takes two numbers, too
 
 
 # ---------------------------------------------------------------------------------------- operands
@@ -24,7 +25,9 @@ def operands(name, x, y):
     """
     x, y = _number_or_array(name, x), _number_or_array(name, y)
     if not hasattr(x, "dtype") and not hasattr(y, "dtype"):
-        raise TypeError(f"{name}: at least one operand must be a tensor, got {x!r} and {y!r}")
+        if name not in _OF_NUMBERS:
+            raise TypeError(f"{name}: at least one operand must be a tensor, got {x!r} and {y!r}")
+        x = as_array(x)
     if not hasattr(x, "dtype") or not hasattr(y, "dtype"):
         return with_float(x, y), with_float(y, x)
     if x.dtype != y.dtype:
