@@ -78,7 +78,7 @@ BUGS = [
         "    if (residual) out += residual[i];\n    y[i] = !relu || out > 0 || out != out ? T(out) : T(0);",
         "    y[i] = !relu || out > 0 || out != out ? T(out) : T(0);\n    if (residual) y[i] = T(y[i] + residual[i]);",
         "batch_norm_relu"),
-    Bug("a gradient where y is 0", "norm.cu", "if (y && !(sign > 0)) own = 0;", "if (y && !(sign >= 0)) own = 0;",
+    Bug("a gradient where y is 0", "norm.cu", "if (y && sign <= 0) own = 0;", "if (y && sign < 0) own = 0;",
         "batch_norm_relu_backward"),
     Bug("the gradient not centred", "norm.cu", "own - mean_g - d * rstd * mean_gx", "own - d * rstd * mean_gx", BATCH),
     Bug("a row too many", "norm.cu", "if (row.row >= M) return;", "if (row.row > M) return;", ROW),
@@ -122,7 +122,7 @@ BUGS = [
     Bug("half of a chunk", "optim.cu", "i += blockDim.x", "i += 2 * blockDim.x", "sgd_update"),
     Bug("momentum of the new velocity", "optim.cu", "g = nesterov ? g + momentum * v : v;", "g = v;", "sgd_update"),
     Bug("decay ignored", "optim.cu", "param[i] = shrink * p -", "param[i] = p -", "adam_update"),
-    Bug("gradient clipped at NaN", "elementwise.cu", "y[i] > 0 ? g[i] : T(0)", "T(y[i] > 0) * g[i]", "relu_backward"),
+    Bug("gradient clipped at NaN", "elementwise.cu", "y[i] <= 0 ? T(0) : g[i]", "T(y[i] > 0) * g[i]", "relu_backward"),
     Bug("NaN becomes 0", "elementwise.cu", "x[i] > 0 || x[i] != x[i] ? x[i] : T(0)", "x[i] > 0 ? x[i] : T(0)", "relu"),
     # ------------------------------------------------------------------ columns
     Bug("rows and columns of a tap swapped", "conv.cu", "kx = split(rest, win.KW), ky = split(rest, win.KH)",

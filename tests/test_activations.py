@@ -26,6 +26,20 @@ def test_kinks_are_torchs():
     assert gradient(F.elu, zero) == 1
 
 
+def test_gradients_at_nan_and_infinity_are_torchs():
+    """At nan most hand the gradient on, as where they are linear; at infinity exponentials have one too."""
+    nan, infinity = np.full(1, np.nan), np.array([-np.inf, np.inf])
+    assert all(gradient(f, nan) == 1 for f in (F.relu, F.relu6, F.hardtanh, F.softshrink, F.hardshrink, F.elu, F.celu))
+    assert gradient(F.hardsigmoid, nan) == 0
+    for f in (tc.maximum, tc.minimum):
+        assert gradient(lambda x, f=f: f(x, tc.ones(1)), nan) == gradient(lambda x, f=f: f(tc.tensor([np.nan]), x), 1.0)
+    for f, slope in ((F.elu, 1), (F.celu, 1), (F.selu, 1.0507009873554805)):
+        np.testing.assert_array_equal(gradient(f, infinity), [0, slope])
+        x = tc.Tensor(infinity, requires_grad=True)
+        g, = tc.grad(f(x).sum(), x, create_graph=True)
+        np.testing.assert_array_equal(tc.grad(g.sum(), x)[0].data, [0, 0])
+
+
 @pytest.mark.parametrize("name", SMOOTH)
 def test_nan_passes(name):
     assert np.isnan(FUNCTIONS[name](np.array([np.nan])).data).all()

@@ -40,4 +40,4 @@ def _relu(x, y):
 def _relu_backward(g, y, gx):
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(y.size, block * BLOCK + BLOCK)):
-            gx[i] = g[i] if y[i] > 0 else 0
+            gx[i] = 0 if y[i] <= 0 else g[i]

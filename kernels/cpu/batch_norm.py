@@ -70,7 +70,7 @@ def _add_products(g, x, centre, s, p):
 @njit(cache=True)
 def _mask(g, y, zero, kept):
     for w in range(len(kept)):
-        kept[w] = g[w] if y[w] > zero else zero
+        kept[w] = zero if y[w] <= zero else g[w]
 
 
 @njit(cache=True)
@@ -96,7 +96,7 @@ def _moments(x, low, high, left, right, zero, total, squares):
 def _products(g, y, x, kept, masked, keep, low, high, left, right, centre, total, products):
     """total and products (right - left) = sum g and sum g*(x - centre) over the lines low .. high.
 
-    masked: g counts only where y > 0; keep: what counts is written to kept
+    masked: g does not count where y <= 0; keep: what counts is written to kept
     """
     total[:] = 0
     products[:] = 0

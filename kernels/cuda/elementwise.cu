@@ -13,7 +13,7 @@ __global__ void relu(const T *x, T *y, long long n) {
 // instances: <float> <double> <Half> <Bfloat>
 template <typename T>
 __global__ void relu_backward(const T *g, const T *y, T *gx, long long n) {
-  each(i, n) gx[i] = y[i] > 0 ? g[i] : T(0);
+  each(i, n) gx[i] = y[i] <= 0 ? T(0) : g[i];
 }
 
 template <typename T>

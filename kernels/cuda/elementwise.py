@@ -25,7 +25,7 @@ def relu(x):
 
 @in_float(activation)
 def relu_backward(g, y):
-    """g where y > 0 and 0 elsewhere (even where g is nan or infinite): the gradient of relu for its output y."""
+    """0 where y <= 0, even if g is nan or infinite there, and g elsewhere: the gradient of relu for its output y."""
     last = channels_last(y)                          # as the activations lie, whatever g does
     gx = new_like(g, *g.shape, last=last)
     launch(FILE, "relu_backward", g.dtype, g.size, (dense(g, last), dense(y, last, g), dense(gx, last), g.size))

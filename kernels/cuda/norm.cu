@@ -95,7 +95,7 @@ __global__ void batch_norm(const T *__restrict__ x, const double *exact, const W
   }
 }
 
-// Of every part sum g and sum g * (x - mean), (C, parts) each; g counts where y > 0, if y is given.  Mean and rstd: one
+// Of every part sum g and sum g * (x - mean), (C, parts) each; g does not count where y <= 0, if y is given.  Mean and rstd: one
 // of each channel (rstd is left to channel_gradients), or of each group of channels of `pixels` elements each.
 // instances: <float> <double> <Half> <Bfloat>
 template <typename T>
@@ -111,7 +111,7 @@ __global__ void channel_sums(const T *g, const T *y, const T *x, const Wide<T> *
     long long i = place(e, w.c, C, R);
     int k = rstd ? e / pixels * groups + w.c / (C / groups) : w.c;
     double own = g[i], sign = gate[i], d = (double)(Wide<T>)x[i] - mean[k];
-    if (y && !(sign > 0)) own = 0;
+    if (y && sign <= 0) own = 0;
     sum += own, product += own * (rstd ? d * rstd[k] : d);
   }
   sum = block_sum(sum, s, lanes), product = block_sum(product, s, lanes);
@@ -152,7 +152,7 @@ __global__ void batch_norm_backward(const T *__restrict__ g, const T *__restrict
     long long i = place(e, w.c, C, R);
     Wide<T> own = g[i], sign = gate[i];
     double d = x[i] - m;
-    if (y && !(sign > 0)) own = 0;
+    if (y && sign <= 0) own = 0;
     Wide<T> value = (exact ? own - mean_g - d * rstd * mean_gx : (double)own) * scale;
     gx[i] = T(value);
     if (gresidual) gresidual[i] = T(own);

@@ -82,7 +82,7 @@ def _by_batch(x, weight, bias, residual, relu, eps):
 
 
 def _batch_norm_backward(g, y, x, mean, var, weight, eps, training, residual):
-    """gx, gweight, gbias, and what of g counts (where y > 0, if y is given), if it is wanted."""
+    """gx, gweight, gbias, and what of g counts (not where y <= 0, if y is given), if it is wanted."""
     last = channels_last(x)
     g, y, laid = dense(g, last, x), dense(y, last, x), dense(x, last)
     mean, var = parameter(mean, x), parameter(var, x)

@@ -10,5 +10,5 @@ def relu(x):
 
 
 def relu_backward(g, y):
-    """g where y > 0 and 0 elsewhere (even where g is nan or infinite): the gradient of relu for its output y."""
-    return array_module(g).where(y > 0, g, g.dtype.type(0))
+    """0 where y <= 0, even if g is nan or infinite there, and g elsewhere: the gradient of relu for its output y."""
+    return array_module(g).where(y <= 0, g.dtype.type(0), g)

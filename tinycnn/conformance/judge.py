@@ -89,6 +89,8 @@ def _answered(torch, operation, entry, sample):
         case = _case(torch, operation, args, kwargs)
     except _Inexpressible as reason:
         return LeftOut(operation.op, str(reason))
+    if operation.torn and any(np.isnan(leaf.array).any() for leaf in found(Leaf, case.args) if leaf.requires_grad):
+        return LeftOut(operation.op, "PyTorch's gradient at NaN depends on the place")
     args, kwargs = mapped(lambda v: _copied(v) if isinstance(v, torch.Tensor) else v, (args, kwargs))
     tensors = found(torch.Tensor, [args, kwargs])
     try:

@@ -18,6 +18,7 @@ class Operation(NamedTuple):
     function: str                                    # ours
     swapped: bool = False                            # op_db hands over the first two arguments the other way round
     constants: tuple[int | str, ...] = ()            # arguments, by place or name, that PyTorch has no gradient for
+    torn: bool = False                               # PyTorch's gradient at NaN depends on the place in the array
     rounding: float = 0.0                            # PyTorch's own relative error in float64, where it is large
 
     def find(self) -> Callable[..., Any] | None:
@@ -34,8 +35,8 @@ _FUNCTIONAL = """
     max_pool1d max_pool2d avg_pool1d avg_pool2d
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d
     layer_norm group_norm local_response_norm rms_norm normalize
-    relu relu6 leaky_relu elu selu celu gelu silu mish hardswish hardtanh softplus softsign softshrink
-    hardshrink tanhshrink threshold logsigmoid prelu glu softmin
+    relu leaky_relu gelu silu mish hardswish softplus softsign
+    tanhshrink threshold logsigmoid prelu glu softmin
     mse_loss l1_loss smooth_l1_loss huber_loss kl_div pixel_shuffle pixel_unshuffle channel_shuffle one_hot
     pad.constant pad.reflect pad.replicate pad.circular interpolate.nearest interpolate.bilinear interpolate.area
 """.split()
@@ -57,8 +58,13 @@ def _operation(op: str, prefix: str = "") -> Operation:
 
 OPERATIONS: dict[str, Operation] = {o.op: o for o in [
     *(_operation(op, "nn.functional.") for op in _FUNCTIONAL),
+    # One gradient at NaN in the vectors that an array is cut into, another in what is left of it.
+    *(_operation(op, "nn.functional.")._replace(torn=True) for op in (
+        "relu6", "hardtanh", "softshrink", "hardshrink", "elu", "selu")),
     # Its gradient has 1/6 in single precision, whatever the dtype.
     Operation("hardsigmoid", "nn.functional.hardsigmoid", "", "hardsigmoid", rounding=1e-7),
+    # Its gradient has alpha in single precision.
+    Operation("celu", "nn.functional.celu", "", "celu", torn=True, rounding=1e-7),
     Operation("embedding", "nn.functional.embedding", "", "embedding", swapped=True),
     Operation("batch_norm", "nn.functional.batch_norm", "", "batch_norm", constants=(1, 2)),
     Operation("instance_norm", "nn.functional.instance_norm", "", "instance_norm",

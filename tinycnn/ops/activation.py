@@ -47,7 +47,7 @@ def relu(input, inplace=False):
 
 @op
 def relu_gradient(g, y):
-    """g where relu's output y is positive, 0 elsewhere: linear in g, constant in y."""
+    """0 where relu's output y is 0 or below, g elsewhere (nan too): linear in g, constant in y."""
     return kernels(g.data).relu_backward(g.data, y.data), (lambda gg: relu_gradient(gg, y),)
 
 
@@ -73,7 +73,7 @@ def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
         raise ValueError(f"hardtanh: min_val={min_val} is larger than max_val={max_val}: swap them")
     x = input.data
     return _between(x, min_val, max_val), (
-        lambda g, y: scaled_outside(g, Tensor((y.data > min_val) & (y.data < max_val)), 0),)
+        lambda g, y: scaled_outside(g, Tensor(~((y.data <= min_val) | (y.data >= max_val))), 0),)
 
 
 @function
@@ -82,14 +82,17 @@ def relu6(input, inplace=False):
     return hardtanh(input, 0.0, 6.0)
 
 
-@function
+@op
 def hardsigmoid(input, inplace=False):
     """relu6(input + 3) / 6.  As torch.nn.functional.hardsigmoid.
 
     Howard et al. (2019), arXiv:1905.02244, section 5.2.
     """
     check_dtypes("hardsigmoid", input)
-    return div(hardtanh(add(input, 3.0), 0.0, 6.0), 6.0)
+    xp, x, scalar = array_module(input.data), input.data, input.dtype.type
+    inside = (x > -3) & (x < 3)
+    y = as_they_lie(lambda x: xp.minimum(xp.maximum(x + scalar(3), scalar(0)), scalar(6)) / scalar(6), x)
+    return y, (lambda g: mul(_kept(g, inside), 1 / 6),)
 
 
 @op
@@ -151,12 +154,13 @@ def prelu(input, weight):
 def exponential_unit(x, alpha, scale, rate):
     """scale * x where positive, scale * alpha * (exp(rate * x) - 1) elsewhere: elu, selu and celu in one."""
     xp, a = array_module(x.data), x.data
-    positive = a > 0
+    positive = ~(a <= 0)                             # nan too
     s, r, bound = (a.dtype.type(v) for v in (scale, rate, alpha * scale))
     y = as_they_lie(lambda a: xp.where(a > 0, a * s, xp.expm1(xp.minimum(a, a.dtype.type(0)) * r) * bound), a)
 
     def vjp(g, y):                                   # where not positive, y' = rate * (y + alpha * scale)
-        return add(mul(_kept(g, positive), scale), mul(_kept(g, ~positive), mul(add(y, alpha * scale), rate)))
+        slope = mul(add(_kept(y, ~positive), alpha * scale), rate)             # finite where y is infinite, too
+        return add(mul(_kept(g, positive), scale), mul(_kept(g, ~positive), slope))
     return y, (vjp,)
 
 

@@ -221,14 +221,14 @@ def round(input, decimals=0):
 def maximum(input, other):
     """The larger of the two, elementwise; nan if either is.  As torch.maximum."""
     x, y = operands("maximum", *all_tensors("maximum", input, other))
-    return array_module(array_of(x, y)).maximum(x, y), _shared(input, other, lambda a, b: a > b)
+    return array_module(array_of(x, y)).maximum(x, y), _shared(input, other, lambda a, b: a < b)
 
 
 @op
 def minimum(input, other):
     """The smaller of the two, elementwise; nan if either is.  As torch.minimum."""
     x, y = operands("minimum", *all_tensors("minimum", input, other))
-    return array_module(array_of(x, y)).minimum(x, y), _shared(input, other, lambda a, b: a < b)
+    return array_module(array_of(x, y)).minimum(x, y), _shared(input, other, lambda a, b: a > b)
 
 
 def array_of(x, y):
@@ -236,12 +236,12 @@ def array_of(x, y):
     return y if isinstance(x, (int, float, np.generic)) else x
 
 
-def _shared(input, other, wins):
-    """vjps that give the gradient to the operand that wins, half to each of equals."""
+def _shared(input, other, loses):
+    """vjps that give no gradient to the operand that loses, and half to each of equals; neither loses to nan."""
     def part(g, mine, theirs):
         x, y = (t.data if isinstance(t, Tensor) else t for t in (mine, theirs))
         x, y = beside(y, x), beside(x, y)
-        share = wins(x, y) + (x == y) * 0.5
+        share = 1.0 - loses(x, y) - (x == y) * 0.5
         return sum_to(mul(g, Tensor(share.astype(g.dtype))), mine.shape)
     return lambda g: part(g, input, other), lambda g: part(g, other, input)
 
