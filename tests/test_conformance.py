@@ -1,9 +1,11 @@
 """`tinycnn conformance`: PyTorch's samples come out right here, and a wrong engine is told so."""
 import json
+import subprocess
 import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import tinycnn as tc
 from tinycnn import conformance
@@ -14,6 +16,7 @@ from tinycnn.methods import FUNCTIONS
 from tinycnn.nn import functional
 
 LIVE = "conv2d,embedding,batch_norm,pad.reflect,max.reduction_with_dim,cross_entropy,getitem,argmax,hardsigmoid,one_hot"
+FILE = ROOT / "tests" / "golden" / "conformance.npz"
 X = np.array([1.0, -2.0])
 DOUBLE = Case("relu", (Leaf(X, True),), {}, outputs=(2 * X,), cotangents=(X,), gradients=(2 * X,))
 
@@ -66,6 +69,122 @@ def test_without_pytorch_it_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.testing._internal.common_methods_invocations", None)
     assert main(["conformance", "--ops", "relu"]) == 3
     assert "pip install 'tinycnn[conformance]'" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------- without PyTorch
+
+def test_what_pytorch_answered_once():
+    """Small samples and every invalid call: tinycnn conformance --samples 24 --largest 100 --dump FILE."""
+    scores = list(conformance.run_file(FILE))
+    assert {s.op: s.failures for s in scores if not s.ok} == {} and [s.op for s in scores] == list(OPERATIONS)
+    assert sum(s.samples for s in scores) == 1091 and sum(s.refusals for s in scores) == 163
+    assert max(s.worst for s in scores if s.op not in ("hardsigmoid", "celu")) < 1e-13
+
+
+def test_a_file_is_scored_where_pytorch_is_not():
+    code = ("import sys; sys.modules['torch'] = None; from tinycnn.cli import main; "
+            f"sys.exit(main(['conformance', '--load', {str(FILE)!r}, '--ops', 'linear,cat,batch_norm', '--json']))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    data = json.loads(done.stdout)
+    assert done.returncode == 0 and data["right"] == data["operations"] == 3 and data["samples"] >= 12
+
+
+def planted(op, function):
+    """The score of an operation, from the file, with its function replaced by one that calls it wrongly."""
+    right = OPERATIONS[op].find()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FUNCTIONS, OPERATIONS[op].function, lambda *args, **kwargs: function(right, *args, **kwargs))
+        patch.delattr(functional, OPERATIONS[op].function, raising=False)
+        score, = conformance.run_file(FILE, op)
+    return score
+
+
+def forgetting(**options):
+    """Call it as if these keywords had not been given."""
+    return lambda f, *args, **kwargs: f(*args, **{**kwargs, **options})
+
+
+def statistics_kept(f, x, mean, var, *args, **kwargs):
+    return f(x, mean, tc.Tensor(var.data.copy()) if var is not None else None, *args, **kwargs)
+
+
+BUGS = {
+    "padding with 0": ("max_pool2d", lambda f, x, *args, **kwargs: tc.maximum(f(x, *args, **kwargs), tc.Tensor(0.0))
+                       if kwargs.get("padding") else f(x, *args, **kwargs)),
+    "dilation forgotten": ("conv2d", forgetting(dilation=1)),
+    "groups forgotten": ("conv2d", forgetting(groups=1)),
+    "running variance not updated": ("batch_norm", statistics_kept),
+    "no gradient of the smaller": ("minimum", lambda f, x, y: f(x, y) + 0 * x if x is y else f(x, y.detach()) + 0 * y),
+    "gelu by tanh": ("gelu", forgetting(approximate="tanh")),
+    "ignored labels count": ("cross_entropy", forgetting(ignore_index=-100)),
+    "class weights forgotten": ("cross_entropy", forgetting(weight=None)),
+    "any reduction is the mean": ("nll_loss", forgetting(reduction="mean")),
+    "the edge in a reflection": ("pad.reflect", lambda f, x, pad, mode: f(x, pad, "replicate")),
+    "biased variance": ("var", forgetting(correction=0)),
+    "keepdim forgotten": ("amax", forgetting(keepdim=False)),
+    "equation turned round": ("einsum", lambda f, equation, operands: f(equation, operands).T),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_file_is_enough_to_find(bug):
+    assert not planted(*BUGS[bug]).ok
+
+
+@pytest.mark.parametrize("op", sorted({op for op, _ in BUGS.values()}))
+def test_nothing_planted_nothing_found(op):
+    assert planted(op, lambda f, *args, **kwargs: f(*args, **kwargs)).ok
+
+
+def test_a_file_gives_back_what_was_written(tmp_path):
+    array = np.arange(6.0).reshape(2, 3)
+    whole = Case("getitem", (Leaf(array, True), (slice(1, None, -1), ..., None, [0, True], "a", 1.5, float("nan"))),
+                 {"dim": (1,), "mask": Leaf(array > 2)}, False, (array, np.array(2)), {1: array > 3},
+                 (array, None), (None,))
+    conformance.dump(tmp_path / "a.npz", [whole, whole._replace(refused=True)])
+    first, second = conformance.load(tmp_path / "a.npz")
+    assert repr(first) == repr(whole) and second.refused and repr(second.args) == repr(whole.args)
+    conformance.dump(tmp_path / "b.npz", [whole, whole._replace(refused=True)])
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def content(change):
+    case = ["abs", {"tuple": [{"tensor": ["float64", 0, [2]], "grad": False}]}, {"dict": {}}, True, {"tuple": []},
+            {"dict": {}}, {"tuple": []}, {"tuple": []}]
+    return json.dumps(change({"format": 1, "cases": [case]})).encode()
+
+
+def in_case(place, value):
+    return lambda whole: {**whole, "cases": [[*whole["cases"][0][:place], value, *whole["cases"][0][place + 1:]]]}
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda whole: {**whole, "format": 2}, "its format is 2"),
+    (lambda whole: [], "no cases of"),
+    (lambda whole: {**whole, "cases": [[1, 2]]}, "no cases of"),
+    (in_case(0, "eval"), "there is no operation 'eval'"),
+    (in_case(1, {"tuple": [{"tensor": ["float64", 1, [2]]}]}), "refers to 2 numbers of float64 from 1 on, of 2"),
+    (in_case(1, {"tuple": [{"tensor": ["float64", -1, [2]]}]}), "refers to"),
+    (in_case(1, {"tuple": [{"tensor": ["int8", 0, [2]]}]}), "int8"),
+    (in_case(1, {"call": "exit"}), "unknown kind 'call'"),
+])
+def test_a_damaged_file_is_refused(tmp_path, capsys, change, says):
+    path = tmp_path / "a.npz"
+    np.savez(path, cases=np.frombuffer(content(change), np.uint8), float64=np.zeros(2))
+    assert main(["conformance", "--load", str(path)]) == 3
+    assert says in capsys.readouterr().err
+    np.savez(path, cases=np.frombuffer(content(lambda whole: whole), np.uint8), float64=np.zeros(2))
+    assert main(["conformance", "--load", str(path)]) == 1               # abs takes it, the file says it may not
+
+
+def test_what_goes_with_a_file(tmp_path, capsys):
+    assert main(["conformance", "--load", str(FILE), "--samples", "3"]) == 2
+    assert main(["conformance", "--load", str(tmp_path / "none.npz")]) == 3
+    (tmp_path / "text.npz").write_text("text")
+    assert main(["conformance", "--load", str(tmp_path / "text.npz")]) == 3
+    conformance.dump(tmp_path / "a.npz", [DOUBLE])
+    assert main(["conformance", "--load", str(tmp_path / "a.npz"), "--ops", "abs"]) == 2
+    assert "has no case of 'abs'" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------- what is wrong is found
@@ -165,6 +284,16 @@ def test_the_command_prints_a_line_per_operation_and_the_sum(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["conv1d", "10/10", "9/9"] and lines[2].split()[:3] == ["abs", "1/1", "-"]
     assert "2 of 2 operations right on cpu" in lines[3] and lines[4].startswith("not asked: ")
+
+
+def test_what_the_command_writes_can_be_asked_again(tmp_path, capsys):
+    pytest.importorskip("torch")
+    pytest.importorskip("expecttest")
+    path = tmp_path / "cases.npz"
+    assert main(["conformance", "--ops", "batch_norm,getitem,one_hot,gelu", "--dump", str(path)]) == 0
+    assert main(["conformance", "--load", str(path)]) == 0
+    first, second = (line.split(": ")[-1] for line in capsys.readouterr().out.splitlines() if "4 of 4" in line)
+    assert first == second == "42 of 42 samples, 1 of 1 invalid calls refused"
 
 
 def test_the_command_fails_with_the_engine(capsys, monkeypatch):

@@ -32,7 +32,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "distributed": {"autograd", "backend", "dtypes"},
     "recompute": {"autograd", "backend", "random", "walk"},
     "cases": {"autograd", "backend", "derivatives", "dtypes", "gradcheck", "methods", "models", "nn"},
-    "conformance": {"autograd", "backend", "methods", "nn"},
+    "conformance": {"autograd", "backend", "io", "methods", "nn"},
     "nn": {"dtypes", "autograd", "backend", "methods", "ops", "random"},
     "optim": {"autograd", "backend"},
     "data": {"backend"},

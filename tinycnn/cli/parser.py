@@ -134,7 +134,11 @@ def _conformance(verbs: Any) -> None:
                    "'conv*,pad.*'")
     p.add_argument("--reference-inputs", action="store_true", help="op_db's larger sets of samples")
     p.add_argument("--samples", type=_whole(1), metavar="N", help="at most N samples per operation, evenly spread")
-    p.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the samples (float64)")
+    p.add_argument("--largest", type=_whole(0), metavar="N", help="only samples with at most N numbers; of each "
+                   "operation at least the smallest")
+    p.add_argument("--dtype", choices=("float64", "float32"), help="of the samples (float64)")
+    p.add_argument("--dump", metavar="FILE", help="write what is asked, and PyTorch's answers, to a file (.npz)")
+    p.add_argument("--load", metavar="FILE", help="ask what such a file holds: needs no PyTorch")
     p.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, or cuda-emu, which runs "
                    "the CUDA kernels on the CPU")
 

@@ -24,7 +24,7 @@ class _Inexpressible(Exception):
     """The reason why an argument cannot be handed to another engine."""
 
 
-def load() -> Any:
+def pytorch() -> Any:
     """The torch module.  Raises ImportError, with the cure, if it or what op_db needs is not installed."""
     try:
         with warnings.catch_warnings():
@@ -37,17 +37,18 @@ def load() -> Any:
 
 
 def cases(operation: Operation, dtype: str = "float64", reference_inputs: bool = False,
-          samples: int | None = None) -> Iterator[Case | LeftOut]:
+          samples: int | None = None, largest: int | None = None) -> Iterator[Case | LeftOut]:
     """The samples of an operation and then the invalid inputs, each as a Case, or LeftOut with a reason.
 
     dtype              of the samples; operations on integers keep theirs
     reference_inputs   op_db's larger set, where it has one
     samples            at most so many, evenly spread over all; invalid inputs are always all of them
+    largest            only samples with at most so many numbers; of each operation at least the smallest
 
     Draws the same numbers each time and leaves the generators of torch and NumPy as they were.  Raises ImportError
     without torch, LookupError if op_db has no such entry.
     """
-    torch = load()
+    torch = pytorch()
     entry = _entry(operation)
     kind = getattr(torch, dtype) if getattr(torch, dtype) in entry.dtypes else torch.int64
     draw = entry.reference_inputs if reference_inputs else entry.sample_inputs
@@ -60,12 +61,21 @@ def cases(operation: Operation, dtype: str = "float64", reference_inputs: bool =
             # Without requires_grad=True some entries give fewer samples: fewer to differentiate numerically.
             drawn = list(draw("cpu", kind, requires_grad=False))
             invalid = list(entry.error_inputs("cpu")) if entry.error_inputs_func else []
-            for i in sorted(set(np.linspace(0, len(drawn) - 1, samples or len(drawn)).round().astype(int).tolist())):
-                yield _answered(torch, operation, entry, drawn[i])
+            for sample in _chosen(torch, drawn, samples, largest):
+                yield _answered(torch, operation, entry, sample)
             for error in invalid:
                 yield _refused(torch, operation, entry, error.sample_input)
         finally:
             np.random.set_state(state)
+
+
+def _chosen(torch, drawn, samples, largest):
+    """At most `samples` of them, evenly spread over those with at most `largest` numbers."""
+    sizes = [sum(t.numel() for t in found(torch.Tensor, [s.input, s.args, s.kwargs])) for s in drawn]
+    bound = max(sizes) if largest is None else max(largest, min(sizes))
+    small = [sample for sample, size in zip(drawn, sizes) if size <= bound]
+    places = np.linspace(0, len(small) - 1, min(samples or len(small), len(small)))
+    return [small[i] for i in places.round().astype(int)]
 
 
 def _entry(operation: Operation) -> Any:
