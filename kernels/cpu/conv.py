@@ -25,6 +25,7 @@ import numpy as np
 from numba import prange
 
 from . import grouped, winograd
+from .band import band_panels, banded, unbanded
 from .choose import algorithm
 from .correlate import Image, Walk, correlate
 from .layout import nchw, nhwc
@@ -125,6 +126,8 @@ def conv2d(x, weight, bias, win, groups, how=None):
     elif how == "grouped":
         kernels = weight.reshape(O, Cg, KK).transpose(2, 1, 0)                           # (taps, C/G, O)
         _grouped(_repeated(x, O), ys, xs, kernels, Cg, y, bias)
+    elif band := how == "direct" and groups == 1 and banded(win, False, Cg, O, x.dtype):
+        _several(band, x, ys, band_panels(band, weight, ys.taps), y, bias)
     else:
         panels = pack_columns(_flat(weight), groups, O // groups * Cg * KK, (1, 0), Cg * KK, _by_tap(Cg, KK), Cg * KK,
                               O // groups, Cg * KK)
@@ -138,8 +141,12 @@ def conv2d_input(gy, weight, win, groups):
     how = algorithm("input", win, Cg, Og, groups, gy.dtype)
     C = O if how == "grouped" else Cg * groups       # with several kernels to a channel: one gradient for each of them
     gx = _empty(len(gy), win.H, win.W, C, gy.dtype)
+    band = how == "direct" and groups == 1 and gx.size and banded(win, True, Og, Cg, gy.dtype)
     for ys, xs, taps in backward(win) if gx.size else ():
-        if how == "grouped":
+        if band:                                     # all phases along a line at once
+            if xs.first == 0:
+                _several(band, gy, ys, band_panels(band, weight.swapaxes(0, 1), ys.taps), gx)
+        elif how == "grouped":
             width = Og if Cg > 1 else 1
             turned = weight.reshape(-1, width, Cg, win.KH * win.KW)[..., taps]           # (G, O/G, C/G, taps)
             turned = turned.transpose(3, 1, 0, 2).reshape(len(taps), width, C)
@@ -165,11 +172,16 @@ def conv2d_weight(x, gy, win, groups):
         sums = grouped.weights(x.reshape(-1), Image(*x.shape, 0), ys, xs, gy.reshape(-1), O, Cg)
         gw.reshape(O, Cg, KK)[:] = sums.transpose(2, 1, 0)
         return gw
-    inside = Cg
+    band = groups == 1 and banded(win, False, Cg, O, x.dtype)
+    inside, pixels = Cg, band.pixels if band else 1
     if groups == 1:
-        x, ys, xs, inside = joined(x, ys, xs)
-    sums = patches_times(x.reshape(-1), Image(*x.shape, inside), inside, ys, xs, gy.reshape(-1), groups, O // groups)
-    unpack(sums, _by_tap(Cg, KK), O // groups, gw)
+        x, ys, xs, inside = joined(x, ys, band.walk if band else xs)
+    sums = patches_times(x.reshape(-1), Image(*x.shape, inside), inside, ys, xs, gy.reshape(-1), groups,
+                         O // groups * pixels)
+    if band:
+        unbanded(band, sums[0], gw)
+    else:
+        unpack(sums, _by_tap(Cg, KK), O // groups, gw)
     return gw
 
 
@@ -224,6 +236,14 @@ def _dense(how, x, ys, xs, panels, groups, columns, out, bias=None):
         x, ys, xs, inside = joined(x, ys, xs)
     correlate(x.reshape(-1), Image(*x.shape, inside), inside, 1, ys, xs, panels, columns, out.reshape(-1),
               Image(*out.shape, columns), bias)
+
+
+def _several(band, x, ys, panels, out, bias=None):
+    """`_dense` for blocks of neighbouring pixels (band.py)."""
+    N, H, W, C = out.shape
+    blocks = out.reshape(N, H, W // band.pixels, band.pixels * C)
+    _dense("direct", x, ys, band.walk, panels, 1, blocks.shape[3], blocks,
+           None if bias is None else np.tile(bias, band.pixels))
 
 
 # ---------------------------------------------------------------------------------------- im2col for its own sake

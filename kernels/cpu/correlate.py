@@ -2,7 +2,7 @@
 
 A patch is T runs of numbers, one for each tap of the kernel: the channels of the pixel that the tap meets.  Where they
 begin goes into a table; a tap that meets the border meets a run of zeros instead.  That table is all there is of
-im2col's matrix, whose rows would be the patches:
+im2col's matrix, whose rows would be the patches.  (Where no tap meets the border, a line for tap 0 is enough.)
 
     input, channels last                table of a strip of output pixels        weights, in panels
     +---+---+---+---+---+                         tap 0  tap 1  tap 2 ...        +--------+ +--------+
@@ -72,23 +72,46 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
     blocks = -(-panels.columns // (WIDE * lanes(dtype))) * groups
     strip = min(BM, max(1, -(-rows * blocks // (TASKS * ROWS))) * ROWS)   # short ones only if there are few panels
     several = max(1, blocks * -(-rows // strip) // TASKS)                 # blocks of panels that make one task
-    _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups,
+    border, a_runs = 0, _runs(image, ys, xs)
+    if _outside(ys, image.H) or _outside(xs, image.W):
+        border, a_runs = run * step, np.zeros_like(a_runs)
+    _correlate(x, image, run, step, ys, xs, a_runs, panels.data, panels.K, panels.columns, columns, groups,
                starts.reshape(-1), np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several,
-               np.zeros(max(1, run * step), dtype))
+               np.zeros(border, dtype))
+
+
+def _runs(image, ys, xs):
+    """From where the first pixel of the input would be met to where each tap meets it."""
+    return ((ys.offsets[:, None] * image.W + xs.offsets) * image.C).reshape(-1)          # (rows, columns) -> (taps,)
+
+
+def _outside(walk, size):
+    """Whether it goes beyond an axis of so many cells.  (Offsets only rise.)"""
+    return len(walk.offsets) and (walk.offsets[0] < 0 or (walk.count - 1) * walk.step + walk.offsets[-1] >= size)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image):
-    """For output pixels m0 ...: where the patch of each begins for every tap, and where its result belongs."""
+    """For output pixels m0 ...: where the patch of each begins (with a border: for every tap), and where its result
+    belongs."""
     ld, vertical, horizontal = len(places), np.empty(len(places), np.int64), np.empty(len(places), np.int64)
     begin = np.empty(ld, np.int64)
-    for m in range(ld):                              # past the end, the last one again
-        pixel = m0 + min(m, count - 1)
-        n, a, b = pixel // xs.count // ys.count, pixel // xs.count % ys.count, pixel % xs.count
+    n, a, b = m0 // xs.count // ys.count, m0 // xs.count % ys.count, m0 % xs.count
+    for m in range(ld):
         vertical[m], horizontal[m] = a * ys.step, b * xs.step
         begin[m] = n * image.H * image.W * image.C
         y, x_ = ys.first + a * ys.every, xs.first + b * xs.every
         places[m] = ((n * out_image.H + y) * out_image.W + x_) * out_image.C
+        if m < count - 1:                            # past the end, the last one again
+            b += 1
+            if b == xs.count:
+                b, a = 0, a + 1
+                if a == ys.count:
+                    a, n = 0, n + 1
+    if not len(zeros):
+        for m in range(ld):
+            table[m] = begin[m] + (vertical[m] * image.W + horizontal[m]) * image.C
+        return
     nothing = distance(x, zeros) - g * image.group
     for i in range(len(ys.offsets)):
         for j in range(len(xs.offsets)):
@@ -100,8 +123,8 @@ def _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image):
 
 
 @parallel
-def _correlate(x, image, run, step, ys, xs, b, K, b_columns, columns, groups, starts, least, out, out_image, strip,
-               several, zeros):
+def _correlate(x, image, run, step, ys, xs, a_runs, b, K, b_columns, columns, groups, starts, least, out, out_image,
+               strip, several, zeros):
     M, T, vector = image.N * ys.count * xs.count, len(ys.offsets) * len(xs.offsets), BYTES // x.itemsize
     strips, wide = (M + strip - 1) // strip, WIDE * vector * several
     blocks = (b_columns + wide - 1) // wide
@@ -109,7 +132,8 @@ def _correlate(x, image, run, step, ys, xs, b, K, b_columns, columns, groups, st
         g, m0, block = task % groups, task // groups % strips * strip, task // groups // strips
         count = min(strip, M - m0)
         ld = (count + ROWS - 1) // ROWS * ROWS
-        table, places, b_rows = np.empty(T * ld, np.int64), np.empty(ld, np.int64), np.empty(T, np.int64)
+        line = ld if len(zeros) else 0               # from one tap's line of the table to the next one's
+        table, places, b_rows = np.empty(max(ld, T * line), np.int64), np.empty(ld, np.int64), np.empty(T, np.int64)
         _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image)
         depth, taps = max(1, min(run, BK)), max(1, BK // max(1, run))
         for t0 in range(0, max(1, T), taps):
@@ -123,6 +147,6 @@ def _correlate(x, image, run, step, ys, xs, b, K, b_columns, columns, groups, st
                         b_rows[t] = t * run * NR
                     tiles(out, g * out_image.group + n0, places, 0, count, columns - n0, width, starts,
                           g * b_columns + n0, t0 == 0 and i0 == 0, least[1 if last else 0], x,
-                          g * image.group + i0 * step, table[t0 * ld:], ld, min(taps, T - t0), min(depth, run - i0),
-                          step, b, (g * b_columns + n0) * K + (t0 * run + i0) * NR, b_rows)
+                          g * image.group + i0 * step, table[t0 * line:], line, a_runs[t0:], min(taps, T - t0),
+                          min(depth, run - i0), step, b, (g * b_columns + n0) * K + (t0 * run + i0) * NR, b_rows)
                     n0 += NR

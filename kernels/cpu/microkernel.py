@@ -12,13 +12,14 @@
 Per step k: NV + MR loads for MR * NV fused multiply-adds, so that the two multipliers of a core and not its loads are
 the limit.  The compiler does not find this tiling in ordinary loops (it reaches a fifth of the peak).
 
-A is never copied.  Its K columns are T runs of `run` numbers, and `table` says where the runs of each row begin:
+A is never copied.  Its K columns are T runs of `run` numbers, and `table` says where the runs of each row begin (with
+ld = 0 all rows have theirs alike, a_runs apart):
 
-    element (m, t*run + i)   at   a[a_at + table[t*ld + m] + i*a_step]
+    element (m, t*run + i)   at   a[a_at + table[t*ld + m] + a_runs[t] + i*a_step]
 
                          t = 0                 t = 1                 t = T - 1
     row m of A      [====== run ======]   [====== run ======] ... [====== run ======]
-                    ^ table[0*ld + m]     ^ table[1*ld + m]
+                    ^ table[0*ld + m]     ^ table[1*ld + m] + a_runs[1]
 
 A matrix has one run, its row.  The patch of a convolution has one for each tap: the channels of a pixel (conv.py).  The
 runs of a gradient of weights are rows of pixels.
@@ -42,7 +43,7 @@ def _tile(MR, NV):
     """The generator: a function that computes one tile of MR rows and NV vectors."""
 
     @vector_code("c", "c_at", "places", "m0", "columns", "start", "start_at", "fresh", "least", "a", "a_at", "table",
-                 "ld", "T", "run", "a_step", "b", "b_at", "b_rows")
+                 "ld", "a_runs", "T", "run", "a_step", "b", "b_at", "b_rows")
     def tile(v, a):
         shifts = [j * v.lanes for j in range(NV)]
         masks = [v.below(a.columns, shift) for shift in shifts]
@@ -64,7 +65,8 @@ def _tile(MR, NV):
 
         with v.loop(a.T) as t:
             places = v.sum(a.m0, v.times(t, a.ld))
-            origins = [v.moved(a.a, v.sum(a.a_at, v.element(a.table, v.plus(places, m)))) for m in range(MR)]
+            begin = v.sum(a.a_at, v.element(a.a_runs, t))
+            origins = [v.moved(a.a, v.sum(begin, v.element(a.table, v.plus(places, m)))) for m in range(MR)]
             first = v.sum(a.b_at, v.element(a.b_rows, t))
             several = v.quotient(a.run, UNROLL)
             with v.loop(several) as i:
@@ -86,8 +88,8 @@ _HALF_ROWS = 12 if WIDE == 4 else 6
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def tiles(c, c_at, places, m0, M, columns, width, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
-          b_at, b_rows):
+def tiles(c, c_at, places, m0, M, columns, width, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
+          a_step, b, b_at, b_rows):
     """Rows m0 ... m0 + M - 1 of C from a panel of B that is `width` vectors wide, tile by tile.
 
     `places` and each line of `table` go on to a multiple of ROWS, repeating the last entry: then the last tile works
@@ -95,13 +97,13 @@ def tiles(c, c_at, places, m0, M, columns, width, start, start_at, fresh, least,
     """
     if width == WIDE:
         for m in range(m0, m0 + M, 6):
-            _wide(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
-                  b_at, b_rows)
+            _wide(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
+                  a_step, b, b_at, b_rows)
     elif width == HALF:
         for m in range(m0, m0 + M, _HALF_ROWS):
-            _half(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
-                  b_at, b_rows)
+            _half(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
+                  a_step, b, b_at, b_rows)
     else:
         for m in range(m0, m0 + M, 12):
-            _one(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, T, run, a_step, b,
-                 b_at, b_rows)
+            _one(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
+                 a_step, b, b_at, b_rows)

@@ -121,5 +121,5 @@ def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, p
                 _copy_columns(gy, (p0 * groups + g) * columns + n0, count, groups * columns, min(NR, columns - n0), NR,
                               theirs)
                 tiles(sums, n0, places, 0, few, NR, width, zeros, 0, fresh,
-                      sums.dtype.type(-np.inf), mine, 0, table, lines, 1, count, strip, theirs, 0, none)
+                      sums.dtype.type(-np.inf), mine, 0, table, lines, none, 1, count, strip, theirs, 0, none)
                 n0 += NR

@@ -184,7 +184,7 @@ def _correlate(x, shape, U, tile, kernel, top, left, block, start, least, y, y_s
             while n0 < O:
                 width = panel_vectors(O - n0, vector)
                 tiles(M, place * block * O + n0, rows, 0, few, O - n0, width, zeros, 0, True, x.dtype.type(-np.inf), V,
-                      place * block * C, table, block, 1, C, 1, U, (place * O + n0) * C, none)
+                      place * block * C, table, block, none, 1, C, 1, U, (place * O + n0) * C, none)
                 n0 += width * vector
         nowhere = distance(y, waste)
         for t in range(few):
@@ -257,7 +257,7 @@ def _multiply(V, M, count, C, O, places, zeros, U):
             for first in range(0, count, BLOCK):
                 few = min(BLOCK, count - first)
                 tiles(U, place * C * O + n0, rows, 0, C, O - n0, width, zeros, 0, first == 0, V.dtype.type(-np.inf), V,
-                      (first * places + place * few) * C, table, padded, 1, few, C, M,
+                      (first * places + place * few) * C, table, padded, none, 1, few, C, M,
                       (first * places + place * few) * O + n0 * few, none)
             n0 += width * vector
 
