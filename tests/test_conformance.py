@@ -1,5 +1,6 @@
 """`tinycnn conformance`: PyTorch's samples come out right here, and a wrong engine is told so."""
 import json
+import shutil
 import subprocess
 import sys
 
@@ -73,9 +74,11 @@ def test_without_pytorch_it_says_what_to_install(capsys, monkeypatch):
 
 # ---------------------------------------------------------------------------------------- without PyTorch
 
-def test_what_pytorch_answered_once():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda-emu", marks=pytest.mark.skipif(
+    shutil.which("g++") is None, reason="the emulator needs g++"))])
+def test_what_pytorch_answered_once(device):
     """Small samples and every invalid call: tinycnn conformance --samples 24 --largest 100 --dump FILE."""
-    scores = list(conformance.run_file(FILE))
+    scores = list(conformance.run_file(FILE, device=device))
     assert {s.op: s.failures for s in scores if not s.ok} == {} and [s.op for s in scores] == list(OPERATIONS)
     assert sum(s.samples for s in scores) == 1091 and sum(s.refusals for s in scores) == 163
     assert max(s.worst for s in scores if s.op not in ("hardsigmoid", "celu")) < 1e-13

@@ -24,7 +24,8 @@ def plain(array: Any, like: Any = None) -> Any:
     """The array in C order, in the dtype of `like` if given; None stays None."""
     if array is None:
         return None
-    return array_module(array).ascontiguousarray(array if like is None else array.astype(like.dtype, copy=False))
+    laid = array_module(array).ascontiguousarray(array if like is None else array.astype(like.dtype, copy=False))
+    return laid if array.ndim else laid.reshape(())  # which had become (1,)
 
 
 def channels_last(x: Any) -> bool:
