@@ -50,6 +50,14 @@ def test_two_numbers_make_a_tensor_where_torch_does():
         tc.pow(2, 3)
 
 
+def test_clamp_takes_the_dtype_of_what_it_is_given():
+    x, low = tc.ones(2), tc.tensor([2, 3])
+    assert tc.clamp(x, low).dtype == np.float32 and tc.clamp(low, tc.zeros(2), tc.ones(2)).dtype == np.float32
+    assert tc.clamp(x, tc.zeros(2).double()).dtype == np.float64
+    assert tc.clamp(x, tc.zeros(()).double()).dtype == np.float32        # without dimensions it raises no precision
+    assert tc.clamp(low, tc.tensor(1), 5).dtype == np.int64
+
+
 def test_arrays_are_operands_from_both_sides():
     left, right = ONE64 * 2 + t([1.0, 2.0]), t([1.0, 2.0]) + ONE64 * 2
     assert isinstance(left, tc.Tensor) and left.tolist() == right.tolist() == [3.0, 4.0]

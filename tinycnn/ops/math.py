@@ -15,7 +15,7 @@ from ..backend import array_module, as_they_lie, beside, kernels
 from ..dtypes import is_floating
 from ..methods import FUNCTIONS, function
 from .arguments import all_tensors
-from .basic import add, div, mul, neg, operands, shape_of, sub, sum_to, with_float
+from .basic import add, div, mul, neg, operands, result_dtype, shape_of, sub, sum_to, with_float
 
 
 def floating(x):
@@ -255,6 +255,7 @@ def clamp(input, min=None, max=None):
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
     x = with_float(with_float(input.data, min), max)
+    x = x.astype(result_dtype(x, *(b.data for b in (min, max) if isinstance(b, Tensor))), copy=False)
     low, high = (_bound(b, x) for b in (min, max))
     xp = array_module(x)
     y = x if low is None else xp.maximum(x, low)
@@ -275,10 +276,10 @@ def clamp(input, min=None, max=None):
 
 
 def _bound(b, x):
-    b = b.data if isinstance(b, Tensor) else b
-    if b is None or isinstance(b, (int, float)):
-        return b if b is None else with_float(b, x)
-    return b if b.ndim else beside(x, b.astype(x.dtype))
+    if isinstance(b, Tensor):
+        b = b.data.astype(x.dtype, copy=False)
+        return b if b.ndim else beside(x, b)
+    return b if b is None else with_float(b, x)
 
 
 @function
