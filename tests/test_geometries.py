@@ -16,6 +16,7 @@ reference, cpu = (import_module("tinycnn.kernels." + name) for name in ("referen
 Window = import_module("tinycnn.kernels.geometry").Window
 
 CHANNELS = st.one_of(st.integers(1, 70), st.sampled_from([1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65]))
+IMAGES = st.sampled_from([1, 1, 2, 2, 3, 3, 0])
 EPS = {np.dtype(dtype): float(np.finfo(dtype).eps) for dtype in (np.float32, np.float64)}
 
 
@@ -33,13 +34,18 @@ def pair(numbers):
 
 
 @st.composite
-def windows(draw, pool=False):
-    """A Window of 1 to 9 outputs each way: often of a single one, with any rest that the stride leaves, with more or
-    less padding after the image than before it.  Those of pools have the padding that pools may have."""
-    outputs, kernel = draw(pair(st.one_of(st.just(1), st.integers(1, 9)))), draw(pair(st.integers(1, 5)))
-    stride, dilation = draw(pair(st.integers(1, 4))), draw(pair(st.sampled_from([1, 1, 2, 3])))
-    padding = tuple(draw(st.integers(0, k // 2 if pool else 4)) for k in kernel)
-    after = tuple(draw(st.integers(0, k // 2 if pool else 4)) for k in kernel)
+def windows(draw, pool=False, plain=False):
+    """A Window of some outputs each way, sometimes of a single one, with any rest that the stride leaves, with more
+    or less padding after the image than before it.  Those of pools have the padding that pools may have; plain ones
+    the square kernels and strides of most nets."""
+    outputs = (1, 1) if draw(st.integers(0, 5)) == 0 else draw(pair(st.integers(1, 16 if plain else 9)))
+    if plain:
+        kernel, stride, dilation = (draw(st.sampled_from(of)) for of in ([1, 3, 3, 3, 5, 7], [1, 1, 1, 2], [1]))
+        kernel, stride, dilation = (kernel, kernel), (stride, stride), (dilation, dilation)
+    else:
+        kernel, stride = draw(pair(st.integers(1, 5))), draw(pair(st.integers(1, 4)))
+        dilation = draw(pair(st.sampled_from([1, 1, 2, 3])))
+    padding, after = (tuple(draw(st.integers(0, k // 2 if pool else 4)) for k in kernel) for _ in range(2))
     size = [max(1, (n - 1) * s + d * (k - 1) + 1 - p - a + draw(st.integers(0, s - 1)))
             for n, k, s, d, p, a in zip(outputs, kernel, stride, dilation, padding, after)]
     return Window(*size, *kernel, *stride, *padding, *dilation, *outputs)
@@ -47,15 +53,19 @@ def windows(draw, pool=False):
 
 @st.composite
 def convolutions(draw):
-    """Window, channels per group, outputs per group, groups, N: dense, grouped or depthwise."""
-    kind = draw(st.sampled_from(["dense", "grouped", "depthwise"]))
-    if kind == "dense":
-        sizes = draw(CHANNELS), draw(CHANNELS), 1
+    """Window, channels per group, outputs per group, groups, N: those of nets, whose channels fill whole vectors, and
+    those that nobody would choose, dense, grouped or depthwise."""
+    kind, groups = draw(st.sampled_from(["plain", "plain", "dense", "grouped", "depthwise"])), 1
+    if kind == "plain":
+        inside, outside = draw(pair(st.sampled_from([3, 16, 32, 32, 48, 64])))
+    elif kind == "dense":
+        inside, outside = draw(pair(CHANNELS))
     elif kind == "grouped":
-        sizes = draw(st.integers(1, 20)), draw(st.integers(1, 20)), draw(st.integers(2, 6))
+        inside, groups = draw(st.integers(1, 20)), draw(st.integers(2, 6))
+        outside = draw(st.one_of(st.just(inside), st.integers(1, 20)))
     else:
-        sizes = 1, draw(st.integers(1, 3)), draw(CHANNELS)
-    return draw(windows()), *sizes, draw(st.integers(0, 3))
+        inside, outside, groups = 1, draw(st.integers(1, 3)), draw(CHANNELS)
+    return draw(windows(plain=kind == "plain" or draw(st.booleans()))), inside, outside, groups, draw(IMAGES)
 
 
 @many
@@ -83,7 +93,7 @@ def assert_pooled(actual, expected, dtype, terms):
 
 
 @many
-@given(windows(pool=True), st.integers(0, 3), CHANNELS, layouts)
+@given(windows(pool=True), IMAGES, CHANNELS, layouts)
 def test_max_pools(win, N, C, layout):
     """Values, places, the gradient and its own, with ties, NaN and -inf."""
     x = whole((N, C, win.H, win.W), np.float64)
@@ -103,7 +113,7 @@ def test_max_pools(win, N, C, layout):
 
 
 @many
-@given(windows(pool=True), st.integers(0, 3), CHANNELS, layouts, st.booleans(), st.sampled_from([None, 1, 3, -2]),
+@given(windows(pool=True), IMAGES, CHANNELS, layouts, st.booleans(), st.sampled_from([None, 1, 3, -2]),
        pair(st.integers(0, 2)))
 def test_average_pools(win, N, C, layout, count_include_pad, divisor_override, pad_after):
     win = win._replace(DH=1, DW=1)
@@ -117,7 +127,7 @@ def test_average_pools(win, N, C, layout, count_include_pad, divisor_override, p
 
 
 @many
-@given(pair(st.integers(1, 20)), pair(st.integers(1, 20)), st.integers(0, 3), CHANNELS, layouts)
+@given(pair(st.integers(1, 20)), pair(st.integers(1, 20)), IMAGES, CHANNELS, layouts)
 def test_adaptive_pools(size, output_size, N, C, layout):
     x, g = whole((N, C, *size), np.float64), whole((N, C, *output_size), np.float64, 3)
     y, gx = reference.adaptive_avg_pool2d(x, output_size), reference.adaptive_avg_pool2d_backward(g, size)
