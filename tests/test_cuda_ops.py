@@ -153,6 +153,11 @@ def test_tensors_and_models_are_made_there():
             pytest.skip("there is a GPU")
 
 
+def test_where_of_two_numbers_is_where_the_condition_is():
+    y = tc.where(tc.Tensor(np.array([True, False])).to(DEVICE), 1.5, 2)
+    assert (y.device, y.dtype, y.tolist()) == (DEVICE, np.float32, [1.5, 2.0])
+
+
 def test_tensors_come_back():
     assert tc.ones(3).to(DEVICE).to("cpu").numpy().tolist() == [1, 1, 1]
     with pytest.raises(ValueError, match="unknown device 'tpu': expected one of cpu, cuda, cuda-emu"):

@@ -11,7 +11,7 @@ from ..dtypes import is_floating, sixteen_bits
 from ..methods import FUNCTIONS, function
 
 _DEFAULT_FLOAT = np.dtype(np.float32)
-_OF_NUMBERS = ("add", "sub", "mul", "div", "floor_divide", "where")      # torch takes two numbers, too
+_OF_NUMBERS = ("add", "sub", "mul", "div", "floor_divide")   # torch takes two numbers, too
 
 
 # ---------------------------------------------------------------------------------------- operands

@@ -318,7 +318,8 @@ def where(condition, input=None, other=None):
     if condition.dtype not in (np.bool_, np.uint8):
         raise TypeError(f"where: the condition must be boolean, got {condition.dtype}: compare, e.g. x > 0")
     if not any(hasattr(v, "dtype") for v in (input, other)):
-        input = Tensor(input)                        # two Python numbers: the result has the dtype of a tensor of them
+        # Two Python numbers: the result has the dtype of a tensor of them.
+        input = Tensor(array_module(condition.data).full((), input, as_array(input).dtype))
     return select_by(input, other, condition if condition.dtype == np.bool_ else Tensor(condition.data.astype(bool)))
 
 
