@@ -1,4 +1,6 @@
 """Derivatives of orders 1 to 4 of every op in tinycnn/cases, against differences of the order below."""
+import shutil
+
 import numpy as np
 import pytest
 
@@ -21,9 +23,9 @@ REFUSED = {     # rows whose result requires grad, and yet has no derivative to 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 
 
-def repeatable(row):
+def repeatable(row, device="cpu"):
     """The row's function, drawing the same random numbers at every call, and its tensors."""
-    func, tensors = bound(row)
+    func, tensors = bound(row, device=device)
 
     def again(*points):
         tc.manual_seed(0)
@@ -45,6 +47,13 @@ def test_four_orders_of_the_reference_kernels(row, monkeypatch):
         test_four_orders(row)
     finally:
         backend._kernels.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
+@each_row
+def test_four_orders_of_the_emulated_gpu(row):
+    assert max(order.error for order in orders(*repeatable(row, "cuda-emu"))) <= 1e-7
 
 
 @pytest.mark.parametrize("row", LEFT_OUT, ids=lambda row: row.id)
