@@ -265,6 +265,30 @@ def test_leaves_never_share_a_gradient():
     assert c.grad.tolist() == [2, 2]
 
 
+def test_a_view_that_nothing_else_sees_is_a_leafs_gradient_as_it_is():
+    made = []
+
+    @tc.op
+    def viewed(x, y):
+        """Both gradients are views: of an array each, or of one that they share."""
+        def vjp(g, wanted):
+            base = np.zeros((2, 4))
+            parts = [base[0, :2], base[1, :2]] if shared else [base[0, :2], np.zeros(9)[:2]]
+            made[:] = [part.ctypes.data for part in parts]
+            return list(map(tc.Tensor, parts))
+        return x.data + y.data, vjp
+    for shared in (False, True):
+        a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+        viewed(a, b).sum().backward()
+        assert [t.grad.data.ctypes.data == at for t, at in zip((a, b), made)] == [not shared] * 2
+        assert not np.shares_memory(a.grad.data, b.grad.data)
+    seed = np.ones((2, 2))
+    c = leaf(1.0, 2.0)
+    tc.add(c, 0.0).backward(seed[0])                 # a view of what the caller holds
+    c.grad.data += 1
+    assert seed.tolist() == [[1, 1], [1, 1]]
+
+
 def test_nobody_elses_gradient_is_added_to_in_place():
     x, kept = leaf(1.0, 2.0), []
     y = tc.add(x, 0.0)                               # hands its gradient on as it is

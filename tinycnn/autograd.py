@@ -16,6 +16,7 @@ from functools import wraps
 from inspect import Parameter as _Argument
 from inspect import signature
 from operator import attrgetter
+from sys import getrefcount
 from typing import Any, Callable, Sequence
 from weakref import ref
 
@@ -334,6 +335,14 @@ def _accumulate(arrived, create_graph, taken):
         elif create_graph:
             t.grad = g
         else:
-            owned = g._data.base is None and is_writeable(g._data) and id(g._data) not in taken
-            t.grad = Tensor(g._data if owned else g._data.copy())
+            t.grad = Tensor(g._data if _ours(g._data, taken) else g._data.copy())
             taken.add(id(t.grad._data))
+
+
+def _ours(array, taken):
+    """Whether nobody else sees the array's memory: it is its own or, held by nothing else, that of the one it views."""
+    if id(array) in taken or id(array.base) in taken or not is_writeable(array):
+        return False
+    if array.base is None:
+        return True
+    return type(array.base) is type(array) and getrefcount(array.base) == 2     # the view, and this question

@@ -1,7 +1,9 @@
 """Which algorithm computes a convolution: a table, read from above; the first row that fits is taken.
 
     algorithm    multiplications, of the direct sum's        where it pays (measured on two cores with AVX-512)
-    grouped      all of them, in full vectors                groups of 1, 2, 4, 8 or 16 channels, out as in
+    grouped      all of them, in full vectors                groups of 1, 2, 4, 8 channels, out as in; of 16 for the
+                                                             gradient of weights of maps wider than 6: 0.6 of direct's
+                                                             time at 64 channels 24x24, 1.4 at 512 6x6
     winograd4    1/4, and 2.25 times the image is written    3x3, stride 1: 0.4 of direct's time at 64 channels 56x56,
                  and read again                              0.7 at 256 14x14; all gradients of weights
     winograd2    1/2.25; of a 5x5 kernel's, 1/2.8            3x3, small maps: 0.75 at 256 6x6, 0.95 at 512 7x7 (3x3
@@ -14,7 +16,7 @@ The choice depends on the layer and never on the batch: an image's result must n
 import numpy as np
 
 from ..precision import get_float32_conv_precision
-from .grouped import suits
+from .grouped import T, suits
 from .vector import lanes
 
 DIRECT = {(False, 3): 9, (True, 3): 9, (False, 5): 25, (True, 5): 16}   # (gradient of weights?, kernel's side)
@@ -28,7 +30,8 @@ def algorithm(pass_, win, inside, outside, groups, dtype):
     pass_            "output" or "input", the map that is computed; or "weight"
     inside, outside  channels of a group, in and out
     """
-    if inside == 1 and groups > 1 or groups > 1 and suits(inside, outside, dtype):
+    alone = inside == lanes(dtype) and (pass_ != "weight" or win.OW < T)         # a group fills vectors by itself
+    if groups > 1 and (inside == 1 or suits(inside, outside, dtype) and not alone):
         return "grouped"
     height, width = (win.H, win.W) if pass_ == "input" else (win.OH, win.OW)
     if not _transformable(win, inside, outside, groups, dtype):

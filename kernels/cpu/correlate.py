@@ -16,9 +16,9 @@ input's gradient one for each phase of the stride (conv.py).  A matrix product i
 of one tap (matmul.py).
 
     memory     the input is read where it is; weights are packed into panels, a row of a panel next to the other
-    parallel   over groups, strips of up to 96 output pixels, and (slowest, so that a thread keeps to its own) blocks of
-               panels.  A sum is cut after BK terms, never between threads: its bits depend neither on their number nor
-               on what else is in the batch
+    parallel   over strips of up to 96 output pixels, and (slowest, so that a thread keeps to its own) blocks of panels
+               and of groups, which share the strip's table.  A sum is cut after BK terms, never between threads: its
+               bits depend neither on their number nor on what else is in the batch
     work       2 * M * K * columns FLOPs; per block of BK rows, a panel (64 KB) is read from the second cache
 """
 from typing import NamedTuple
@@ -74,7 +74,7 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
     several = max(1, blocks * -(-rows // strip) // TASKS)                 # blocks of panels that make one task
     border, a_runs = 0, _runs(image, ys, xs)
     if _outside(ys, image.H) or _outside(xs, image.W):
-        border, a_runs = run * step, np.zeros_like(a_runs)
+        border, a_runs = (groups - 1) * image.group + run * step, np.zeros_like(a_runs)
     _correlate(x, image, run, step, ys, xs, a_runs, panels.data, panels.K, panels.columns, columns, groups,
                starts.reshape(-1), np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several,
                np.zeros(border, dtype))
@@ -91,7 +91,7 @@ def _outside(walk, size):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image):
+def _find(x, image, ys, xs, m0, count, zeros, table, places, out_image):
     """For output pixels m0 ...: where the patch of each begins (with a border: for every tap), and where its result
     belongs."""
     ld, vertical, horizontal = len(places), np.empty(len(places), np.int64), np.empty(len(places), np.int64)
@@ -112,7 +112,7 @@ def _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image):
         for m in range(ld):
             table[m] = begin[m] + (vertical[m] * image.W + horizontal[m]) * image.C
         return
-    nothing = distance(x, zeros) - g * image.group
+    nothing = distance(x, zeros)
     for i in range(len(ys.offsets)):
         for j in range(len(xs.offsets)):
             line = table[(i * len(xs.offsets) + j) * ld:]
@@ -126,27 +126,29 @@ def _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image):
 def _correlate(x, image, run, step, ys, xs, a_runs, b, K, b_columns, columns, groups, starts, least, out, out_image,
                strip, several, zeros):
     M, T, vector = image.N * ys.count * xs.count, len(ys.offsets) * len(xs.offsets), BYTES // x.itemsize
-    strips, wide = (M + strip - 1) // strip, WIDE * vector * several
-    blocks = (b_columns + wide - 1) // wide
-    for task in prange(groups * blocks * strips):
-        g, m0, block = task % groups, task // groups % strips * strip, task // groups // strips
+    strips, wide = (M + strip - 1) // strip, WIDE * vector
+    blocks = (b_columns + wide - 1) // wide          # of one group
+    for task in prange((groups * blocks + several - 1) // several * strips):
+        m0, first = task % strips * strip, task // strips * several
         count = min(strip, M - m0)
         ld = (count + ROWS - 1) // ROWS * ROWS
         line = ld if len(zeros) else 0               # from one tap's line of the table to the next one's
         table, places, b_rows = np.empty(max(ld, T * line), np.int64), np.empty(ld, np.int64), np.empty(T, np.int64)
-        _find(x, image, g, ys, xs, m0, count, zeros, table, places, out_image)
+        _find(x, image, ys, xs, m0, count, zeros, table, places, out_image)
         depth, taps = max(1, min(run, BK)), max(1, BK // max(1, run))
         for t0 in range(0, max(1, T), taps):
             for i0 in range(0, max(1, run), depth):
                 last = t0 + taps >= T and i0 + depth >= run
-                n0 = block * wide
-                while n0 < min(b_columns, block * wide + wide):
-                    width = panel_vectors(b_columns - n0, vector)
-                    NR = width * vector
-                    for t in range(min(taps, T)):
-                        b_rows[t] = t * run * NR
-                    tiles(out, g * out_image.group + n0, places, 0, count, columns - n0, width, starts,
-                          g * b_columns + n0, t0 == 0 and i0 == 0, least[1 if last else 0], x,
-                          g * image.group + i0 * step, table[t0 * line:], line, a_runs[t0:], min(taps, T - t0),
-                          min(depth, run - i0), step, b, (g * b_columns + n0) * K + (t0 * run + i0) * NR, b_rows)
-                    n0 += NR
+                for block in range(first, min(groups * blocks, first + several)):
+                    g, n0 = block // blocks, block % blocks * wide
+                    end = min(b_columns, n0 + wide)
+                    while n0 < end:
+                        width = panel_vectors(b_columns - n0, vector)
+                        NR = width * vector
+                        for t in range(min(taps, T)):
+                            b_rows[t] = t * run * NR
+                        tiles(out, g * out_image.group + n0, places, 0, count, columns - n0, width, starts,
+                              g * b_columns + n0, t0 == 0 and i0 == 0, least[1 if last else 0], x,
+                              g * image.group + i0 * step, table[t0 * line:], line, a_runs[t0:], min(taps, T - t0),
+                              min(depth, run - i0), step, b, (g * b_columns + n0) * K + (t0 * run + i0) * NR, b_rows)
+                        n0 += NR

@@ -18,7 +18,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .correlate import ALONE, TASKS, Image, correlate
+from .correlate import ALONE, Image, correlate
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, pack_columns, pack_rows, panel_vectors
 from .threads import parallel
