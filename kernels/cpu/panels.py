@@ -21,7 +21,7 @@ from .microkernel import HALF, ONE, WIDE
 from .threads import parallel
 from .vector import BYTES, distance, lanes, vector_code
 
-PIECE = 64                                           # squares, or rows, of one task
+PIECE = 16                                           # squares, or rows, of one task
 
 
 class Panels(NamedTuple):
@@ -51,6 +51,18 @@ def aligned(size, dtype):
     return room[start:start + size]
 
 
+@vector_code("y", "y_at", "x", "x_at", "count")
+def move(v, a):
+    """y[y_at:][:count] = x[x_at:][:count]"""
+    whole = v.quotient(a.count, v.lanes)
+    with v.loop(whole) as i:
+        shift = v.times(i, v.number(v.lanes))
+        v.store(v.load(a.x, v.sum(a.x_at, shift)), a.y, v.sum(a.y_at, shift))
+    done = v.times(whole, v.number(v.lanes))
+    rest = v.below(v.difference(a.count, done))
+    v.store_some(v.load_some(a.x, v.sum(a.x_at, done), rest), a.y, v.sum(a.y_at, done), rest)
+
+
 def pack_rows(b, groups, group, rows, columns):
     """`Panels` of a matrix whose rows lie in memory: element (k, n) of group g is b[g*group + rows[k] + n]."""
     room = room_for(columns, b.dtype)
@@ -62,18 +74,14 @@ def pack_rows(b, groups, group, rows, columns):
 @parallel
 def _pack_rows(b, groups, group, rows, columns, room, out):
     K, vector = len(rows), BYTES // b.itemsize
-    wide = WIDE * vector
-    blocks, pieces = (room + wide - 1) // wide, (K + PIECE - 1) // PIECE
-    for task in prange(groups * blocks * pieces):
-        g, n0, k0 = task // pieces // blocks, task // pieces % blocks * wide, task % pieces * PIECE
-        end = min(room, n0 + wide)
-        while n0 < end:
+    pieces = (K + PIECE - 1) // PIECE
+    for task in prange(groups * pieces):
+        g, k0, n0 = task // pieces, task % pieces * PIECE, 0
+        while n0 < room:                             # the next columns of the same few rows
             width = panel_vectors(room - n0, vector) * vector
             at, filled = (g * room + n0) * K, min(width, columns - n0)
             for k in range(k0, min(K, k0 + PIECE)):
-                start = g * group + rows[k] + n0
-                for n in range(filled):
-                    out[at + k * width + n] = b[start + n]
+                move(out, at + k * width, b, g * group + rows[k] + n0, filled)
                 for n in range(filled, width):
                     out[at + k * width + n] = 0
             n0 += width

@@ -21,9 +21,9 @@ import numpy as np
 from numba import njit, prange
 
 from .microkernel import ROWS, WIDE, tiles
-from .panels import aligned, panel_vectors, room_for
+from .panels import aligned, move, panel_vectors, room_for
 from .threads import parallel
-from .vector import BYTES, distance, lanes, vector_code
+from .vector import BYTES, distance, lanes
 
 STRIP, PIXELS, TASKS = 384, 256, 8
 
@@ -50,18 +50,6 @@ def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
     return sums[0]
 
 
-@vector_code("y", "y_at", "x", "x_at", "count")
-def _copy(v, a):
-    """y[y_at:][:count] = x[x_at:][:count]"""
-    whole = v.quotient(a.count, v.lanes)
-    with v.loop(whole) as i:
-        shift = v.times(i, v.number(v.lanes))
-        v.store(v.load(a.x, v.sum(a.x_at, shift)), a.y, v.sum(a.y_at, shift))
-    done = v.times(whole, v.number(v.lanes))
-    rest = v.below(v.difference(a.count, done))
-    v.store_some(v.load_some(a.x, v.sum(a.x_at, done), rest), a.y, v.sum(a.y_at, done), rest)
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, strip, nothing, out):
     """Rows r0 ... of the patches of pixels p0 ...: out (count, strip)."""
@@ -76,7 +64,7 @@ def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, strip, nothi
             y, x_ = a * ys.step + dy, b * xs.step + dx
             at = ((n * image.H + y) * image.W + x_) * image.C + g * image.group + c
             met = 0 <= y < image.H and 0 <= x_ < image.W
-            _copy(out, p * strip + r, x, at if met else nothing, few)
+            move(out, p * strip + r, x, at if met else nothing, few)
             b += 1
             if b == xs.count:
                 b, a = 0, a + 1
@@ -88,7 +76,7 @@ def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, strip, nothi
 def _copy_columns(gy, at, count, apart, columns, width, out):
     """`columns` numbers from each of so many pixels, filled up to the width: out (count, width)."""
     for p in range(count):
-        _copy(out, p * width, gy, at + p * apart, columns)
+        move(out, p * width, gy, at + p * apart, columns)
         for i in range(columns, width):
             out[p * width + i] = 0
 
