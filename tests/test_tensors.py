@@ -120,6 +120,22 @@ def test_creation_values():
     assert tc.ones(2, requires_grad=True).requires_grad and sorted(tc.randperm(5).tolist()) == [0, 1, 2, 3, 4]
 
 
+def test_numbers_keep_all_digits_in_float64():
+    double = tc.zeros(2, dtype="float64")
+    made = [tc.tensor(0.1, dtype="float64"), tc.tensor([[0.1]], dtype="float64"), tc.as_tensor([0.1], dtype="float64"),
+            double.new_tensor([0.1]), tc.full((2,), 0.1, dtype="float64"), tc.full_like(double, 0.1),
+            double.new_full((1,), 0.1), tc.linspace(tc.tensor(0.0), 0.1, 2, dtype="float64")[1]]
+    assert {v for x in made for v in np.unique(x.numpy())} == {0.1}
+    assert tc.tensor([2 ** 62 + 1], dtype="int64").item() == 2 ** 62 + 1 and tc.tensor(2.9, dtype="int64").item() == 2
+
+
+@pytest.mark.parametrize("make", [lambda: tc.arange(0, 3, 0), lambda: tc.arange(0, -3, 2), lambda: tc.arange(3, 0),
+                                  lambda: tc.linspace(tc.zeros(1), 1, 3)])
+def test_ranges_without_sense_are_refused(make):
+    with pytest.raises(ValueError, match="arange: steps of|linspace: start and end"):
+        make()
+
+
 def test_tensor_copies_and_as_tensor_shares():
     a = np.zeros(2)
     copied, shared = tc.tensor(a), tc.as_tensor(a)

@@ -136,8 +136,10 @@ class Tensor(TensorMethods):
         _accumulate(arrived, create_graph, taken)
 
 
-def as_array(data: Any) -> Any:
-    """The array behind `data`: arrays and tensors as they are, Python floats as float32, integers as int64."""
+def as_array(data: Any, dtype: Any = None) -> Any:
+    """The array behind `data`, in a dtype; None: arrays and tensors as they are, Python floats as float32, integers as
+    int64.
+    """
     if type(data) is np.ndarray:
         array = data
     elif isinstance(data, Tensor):
@@ -148,11 +150,11 @@ def as_array(data: Any) -> Any:
         array = data if hasattr(data, "get") else np.asarray(data)
     else:
         array = np.asarray(data)
-        if array.dtype == np.float64 and not _holds_float64(data):
+        if dtype is None and array.dtype == np.float64 and not _holds_float64(data):
             array = array.astype(np.float32)
     if array.dtype.kind not in "fiub" and not is_floating(array.dtype):
         raise TypeError(f"expected numbers, got {type(data).__name__} with dtype {array.dtype}: {data!r:.60}")
-    return array
+    return array if dtype is None else array.astype(dtype, copy=False)
 
 
 def _holds_float64(data):

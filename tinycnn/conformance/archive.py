@@ -32,7 +32,7 @@ def dump(path: str | Path, cases: Iterable[Case]) -> None:
     text = json.dumps({"format": _FORMAT, "cases": [[_written(field, pools) for field in case] for case in cases]})
     numbers = {dtype: np.concatenate(arrays) for dtype, arrays in pools.arrays.items()}
     out = BytesIO()
-    np.savez_compressed(out, cases=np.frombuffer(text.encode(), np.uint8), **numbers)
+    np.savez_compressed(out, cases=np.frombuffer(text.encode(), np.uint8), **numbers)  # type: ignore[arg-type]
     write_atomically(path, out.getvalue())
 
 
@@ -102,7 +102,8 @@ def _read(value: Any, pools: dict[str, np.ndarray]) -> Any:
         return value
     kind, content = next(iter(value.items()))
     if kind == "tensor":
-        array = _array(*content, pools)
+        dtype, start, shape = content
+        array = _array(pools[dtype], start, shape)
         return Leaf(array, value["grad"] is True) if "grad" in value else array
     if kind == "tuple":
         return tuple(_read(v, pools) for v in content)
@@ -115,8 +116,8 @@ def _read(value: Any, pools: dict[str, np.ndarray]) -> Any:
     raise FileFormatError(f"it has a value of the unknown kind {kind!r}")
 
 
-def _array(dtype, start, shape, pools):
+def _array(pool, start, shape):
     size = prod(shape)
-    if min([start, *shape]) < 0 or start + size > pools[dtype].size:
-        raise FileFormatError(f"it refers to {size} numbers of {dtype} from {start} on, of {pools[dtype].size}")
-    return pools[dtype][start:start + size].reshape(shape)
+    if min([start, *shape]) < 0 or start + size > pool.size:
+        raise FileFormatError(f"it refers to {size} numbers of {pool.dtype} from {start} on, of {pool.size}")
+    return pool[start:start + size].reshape(shape)

@@ -23,8 +23,8 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     Arrays keep their dtype; Python floats become float32, integers int64, booleans bool.  Raises TypeError for data
     that is not numbers, ValueError for ragged lists or an unknown device.  As torch.tensor.
     """
-    array = as_array(data)
-    array = array.astype(array.dtype if dtype is None else dtype)         # always a copy
+    array = as_array(data, dtype)
+    array = array.astype(array.dtype)                # always a copy
     module_of(device)
     return Tensor(to_device(array, device or device_of(array)), requires_grad)
 
@@ -34,8 +34,7 @@ def as_tensor(data, dtype=None, device=None):
     """A tensor that shares the memory of `data` where it can.  As torch.as_tensor."""
     if isinstance(data, Tensor) and dtype in (None, data.dtype) and device in (None, data.device):
         return data
-    array = as_array(data)
-    array = array if dtype is None else array.astype(dtype, copy=False)
+    array = as_array(data, dtype)
     module_of(device)
     return Tensor(to_device(array, device or device_of(array)))
 
@@ -69,21 +68,30 @@ def empty(*size, dtype=None, device=None, requires_grad=False):
 @function
 def full(size, fill_value, dtype=None, device=None, requires_grad=False):
     """One value everywhere; its kind decides the dtype.  As torch.full."""
-    dtype = as_array(fill_value).dtype if dtype is None else dtype
-    return _made(np.full(sizes_of((size,)), as_array(fill_value), dtype), dtype, device, requires_grad)
+    value = as_array(fill_value, dtype)
+    return _made(np.full(sizes_of((size,)), value, value.dtype), value.dtype, device, requires_grad)
 
 
 @function
 def arange(start, end=None, step=1, dtype=None, device=None, requires_grad=False):
-    """start, start + step, ... below end; int64 for integers.  As torch.arange."""
+    """start, start + step, ... below end; int64 for integers.
+
+    Raises ValueError if step is 0 or leads away from end.  As torch.arange.
+    """
     start, end = (0, start) if end is None else (start, end)
+    if not step or (end - start) * step < 0:
+        raise ValueError(f"arange: steps of {step} never get from {start} to {end}")
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     return _made(np.arange(start, end, step), dtype or (np.int64 if whole else np.float32), device, requires_grad)
 
 
 @function
 def linspace(start, end, steps, dtype=None, device=None, requires_grad=False):
-    """`steps` values from start to end, both included.  As torch.linspace."""
+    """`steps` values from start to end, both included: numbers, or tensors without dimensions.  As torch.linspace."""
+    for v in (start, end):
+        if getattr(v, "shape", ()) != ():
+            raise ValueError(f"linspace: start and end must be single numbers, got a tensor of shape {v.shape}")
+    start, end = (v.item() if hasattr(v, "item") else v for v in (start, end))
     return _made(np.linspace(start, end, steps), dtype, device, requires_grad)
 
 
