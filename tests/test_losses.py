@@ -155,3 +155,22 @@ def test_labels_changed_before_backward_are_noticed():
     labels.data[...] = 0
     with pytest.raises(RuntimeError, match="changed in place"):
         loss.backward()
+
+
+@pytest.mark.parametrize("loss, inputs, slopes", [
+    (lambda x: F.hinge_embedding_loss(x, np.array([-1.0]), reduction="sum"), [1.0], [-1]),
+    (lambda x: F.margin_ranking_loss(x, np.zeros(1), np.ones(1), reduction="sum"), [0.0], [-1]),
+    (lambda x: F.cosine_embedding_loss(x, np.array([[0.0, 1.0]]), np.array([-1])), [[1.0, 0.0]], [[0, 1]]),
+])
+def test_at_the_margin_a_pair_still_counts(loss, inputs, slopes):
+    """max(0, v) has there the slope of v, as PyTorch's clamp_min; relu has 0."""
+    x = tc.Tensor(np.array(inputs), requires_grad=True)
+    y = loss(x)
+    y.backward()
+    assert y.item() == 0
+    np.testing.assert_allclose(x.grad.data, slopes, atol=1e-12)
+
+
+def test_multi_margin_loss_has_the_shape_of_its_target():
+    for x, target, shape in ((np.zeros(3), [0], (1,)), (np.zeros(3), 0, ()), (np.zeros((2, 3)), [0, 1], (2,))):
+        assert F.multi_margin_loss(x, np.array(target), reduction="none").shape == shape

@@ -60,7 +60,7 @@ def triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6,
     if swap:
         far = minimum(far, pairwise_distance(positive, negative, p, eps))
     near = pairwise_distance(anchor, positive, p, eps)
-    return _reduced("triplet_margin_loss", relu(add(sub(near, far), margin)), reduction)
+    return _reduced("triplet_margin_loss", clamp(add(sub(near, far), margin), min=0), reduction)
 
 
 # ---------------------------------------------------------------------------------------- labels 1 and -1
@@ -86,7 +86,7 @@ def cosine_embedding_loss(input1, input2, target, margin=0, reduction="mean"):
     check_broadcast("cosine_embedding_loss", input1.shape, input2.shape)
     squares = [add(sum(mul(x, x), -1), 1e-12) for x in (input1, input2)]
     cosine = mul(sum(mul(input1, input2), -1), rsqrt(mul(squares[0], squares[1])))
-    losses = _by_sign(target, sub(1.0, cosine), relu(sub(cosine, margin)))
+    losses = _by_sign(target, sub(1.0, cosine), clamp(sub(cosine, margin), min=0))
     return _reduced("cosine_embedding_loss", losses, reduction)
 
 
@@ -96,7 +96,7 @@ def hinge_embedding_loss(input, target, margin=1.0, reduction="mean"):
     input = as_tensor(input)
     check_dtypes("hinge_embedding_loss", input)
     t = as_tensor(target).data                       # torch adds both where the target is neither
-    losses = add(where(t != 1, relu(sub(margin, input)), 0.0), where(t != -1, input, 0.0))
+    losses = add(where(t != 1, clamp(sub(margin, input), min=0), 0.0), where(t != -1, input, 0.0))
     return _reduced("hinge_embedding_loss", losses, reduction)
 
 
@@ -110,7 +110,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, reduction="mean"):
     if not input1.ndim == input2.ndim == target.ndim:
         raise ValueError(f"margin_ranking_loss: input1 {input1.shape}, input2 {input2.shape} and target {target.shape} "
                          "must have as many dimensions: unsqueeze the smaller")
-    return _reduced("margin_ranking_loss", relu(sub(margin, mul(target, sub(input1, input2)))), reduction)
+    return _reduced("margin_ranking_loss", clamp(sub(margin, mul(target, sub(input1, input2))), min=0), reduction)
 
 
 @function
@@ -134,6 +134,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
     Raises as cross_entropy.  As torch.nn.functional.multi_margin_loss.
     """
     input, target, weight = map(as_tensor, (input, target, weight))
+    shape = target.shape                             # of the losses
     if input.ndim < 2 and target.shape == (1,):
         target = reshape(target, ())
     input = reshape(input, (1,)) if not input.ndim else input             # one class
@@ -148,7 +149,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
     losses = div(sum(scaled_outside(pow(excess, p) if p != 1 else excess, others, 0), 1), C)
     if weight is not None:
         losses = mul(losses, Tensor(weight.data[labels[:, 0]]))
-    return _reduced("multi_margin_loss", reshape(losses, target.shape), reduction)
+    return _reduced("multi_margin_loss", reshape(losses, shape), reduction)
 
 
 @function
