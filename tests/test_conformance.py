@@ -11,7 +11,7 @@ from conftest import ROOT
 import tinycnn as tc
 from tinycnn import conformance
 from tinycnn.cli import main
-from tinycnn.conformance import OPERATIONS
+from tinycnn.conformance import BEYOND, OPERATIONS
 from tinycnn.conformance.cases import Case, Leaf, LeftOut, written
 from tinycnn.methods import FUNCTIONS
 from tinycnn.nn import functional
@@ -32,7 +32,32 @@ def scored(function, *cases, op="relu"):
 # ---------------------------------------------------------------------------------------- with PyTorch
 
 def test_139_operations_and_a_function_for_each():
-    assert len(OPERATIONS) == 139 and [op for op, o in OPERATIONS.items() if o.find() is None] == []
+    assert len(OPERATIONS) == 139 and not set(OPERATIONS) & set(BEYOND)
+    assert [op for op, o in (OPERATIONS | BEYOND).items() if o.find() is None] == []
+
+
+def test_operations_are_found_by_pattern():
+    assert [o.op for o in conformance.matching("pad.*,relu")] == ["relu", "pad.constant", "pad.reflect",
+                                                                   "pad.replicate", "pad.circular"]
+    assert [o.op for o in conformance.matching("dropout?d", beyond=True)] == ["dropout2d", "dropout3d"]
+    with pytest.raises(ValueError, match="no operation matches 'dropout'; there are 139, .* more with --all"):
+        conformance.matching("relu,dropout")
+
+
+def test_of_random_numbers_shape_and_dtype_are_compared():
+    case = Case("dropout", (Leaf(X, True),), {}, outputs=(X,), cotangents=(X,), gradients=(X,))
+    def scored_as(function):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(functional, "dropout", function)
+            return conformance.score(BEYOND["dropout"], [case])
+    assert scored_as(lambda x: x * 5).ok
+    assert not scored_as(lambda x: x[:1]).ok and not scored_as(lambda x: x.float()).ok
+
+
+def test_a_python_value_is_an_answer():
+    case = Case("equal", (Leaf(X), Leaf(X)), {}, outputs=(np.array(True),), cotangents=(None,))
+    assert conformance.score(BEYOND["equal"], [case]).ok
+    assert not conformance.score(BEYOND["equal"], [case._replace(outputs=(np.array(False),))]).ok
 
 
 def test_a_handful_of_operations_against_pytorch():
@@ -58,12 +83,13 @@ def test_the_same_samples_each_time_and_a_few_of_them():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_all_139_against_pytorch(dtype):
+@pytest.mark.parametrize("options", [{"dtype": "float64"}, {"dtype": "float32"}, {"reference_inputs": True}],
+                         ids=["float64", "float32", "reference inputs"])
+def test_everything_against_pytorch(options):
     pytest.importorskip("torch")
     pytest.importorskip("expecttest")
-    scores = list(conformance.run(dtype=dtype))
-    assert {s.op: s.failures[:3] for s in scores if not s.ok} == {} and len(scores) == 139
+    scores = list(conformance.run(beyond=True, **options))
+    assert {s.op: s.failures[:3] for s in scores if not s.ok} == {} and len(scores) == 139 + len(BEYOND)
 
 
 def test_without_pytorch_it_says_what_to_install(capsys, monkeypatch):

@@ -30,7 +30,7 @@ def conformance(args: Namespace) -> Result:
 def _scores(args):
     from ..conformance import dump, run, run_file
     if args.load:
-        for option in ("dtype", "samples", "largest", "reference_inputs", "dump"):
+        for option in ("dtype", "samples", "largest", "reference_inputs", "dump", "all"):
             if getattr(args, option):
                 raise ValueError(f"conformance: --{option.replace('_', '-')} says what PyTorch is asked, --load asks "
                                  "what a file holds: give one of them")
@@ -38,7 +38,7 @@ def _scores(args):
         return
     kept: list = []
     yield from run(args.ops, args.device, args.dtype or "float64", args.reference_inputs, args.samples, args.largest,
-                   kept if args.dump else None)
+                   kept if args.dump else None, args.all)
     if args.dump:
         dump(args.dump, kept)
 

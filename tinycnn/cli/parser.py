@@ -132,6 +132,7 @@ def _conformance(verbs: Any) -> None:
               "missing.")
     p.add_argument("--ops", metavar="PATTERN", default="*", help="as in file names, several joined by commas: "
                    "'conv*,pad.*'")
+    p.add_argument("--all", action="store_true", help="also other operations that op_db has samples for")
     p.add_argument("--reference-inputs", action="store_true", help="op_db's larger sets of samples")
     p.add_argument("--samples", type=_whole(1), metavar="N", help="at most N samples per operation, evenly spread")
     p.add_argument("--largest", type=_whole(0), metavar="N", help="only samples with at most N numbers; of each "

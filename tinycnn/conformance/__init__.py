@@ -17,14 +17,15 @@ from pathlib import Path
 from .archive import dump, load
 from .cases import Case
 from .judge import cases, pytorch
-from .registry import OPERATIONS, matching
+from .registry import BEYOND, OPERATIONS, matching
 from .score import Score, score
 
-__all__ = ["OPERATIONS", "Case", "Score", "cases", "dump", "load", "matching", "run", "run_file", "score"]
+__all__ = ["BEYOND", "OPERATIONS", "Case", "Score", "cases", "dump", "load", "matching", "run", "run_file", "score"]
 
 
 def run(pattern: str = "*", device: str = "cpu", dtype: str = "float64", reference_inputs: bool = False,
-        samples: int | None = None, largest: int | None = None, keep: list[Case] | None = None) -> Iterator[Score]:
+        samples: int | None = None, largest: int | None = None, keep: list[Case] | None = None,
+        beyond: bool = False) -> Iterator[Score]:
     """Score the operations that match a pattern, one Score per operation as each is finished.
 
     pattern            as in file names, several joined by commas: "conv*,linear"
@@ -34,11 +35,12 @@ def run(pattern: str = "*", device: str = "cpu", dtype: str = "float64", referen
     samples            at most so many per operation, evenly spread; None: all
     largest            only samples with at most so many numbers; of each operation at least the smallest
     keep               a list to which all cases are added, for dump()
+    beyond             also operations beyond the 139
 
     Raises ImportError without PyTorch, ValueError for a pattern that matches nothing.
     """
     pytorch()
-    for operation in matching(pattern):
+    for operation in matching(pattern, beyond):
         asked = cases(operation, dtype, reference_inputs, samples, largest)
         yield score(operation, asked if keep is None else _kept(asked, keep), device)
 
@@ -51,7 +53,7 @@ def run_file(path: str | Path, pattern: str = "*", device: str = "cpu") -> Itera
     by_op: dict[str, list[Case]] = {}
     for case in load(path):
         by_op.setdefault(case.op, []).append(case)
-    operations = [operation for operation in matching(pattern) if operation.op in by_op]
+    operations = [operation for operation in matching(pattern, beyond=True) if operation.op in by_op]
     if not operations:
         raise ValueError(f"conformance: {path} has no case of {pattern!r}")
     for operation in operations:

@@ -21,7 +21,7 @@ import numpy as np
 from ..io import FileFormatError, write_atomically
 from ..io.npz import decode_npz
 from .cases import Case, Leaf
-from .registry import OPERATIONS
+from .registry import BEYOND, OPERATIONS
 
 _FORMAT = 1
 
@@ -53,7 +53,7 @@ def load(path: str | Path) -> list[Case]:
 
 def _case(fields, pools):
     op, args, kwargs, refused, outputs, changed, cotangents, gradients = (_read(field, pools) for field in fields)
-    if op not in OPERATIONS:
+    if op not in OPERATIONS | BEYOND:
         raise FileFormatError(f"there is no operation {op!r}")
     return Case(op, args, kwargs, refused is True, outputs, {int(i): a for i, a in changed.items()}, cotangents,
                 gradients)

@@ -104,7 +104,8 @@ def _answered(torch, operation, entry, sample):
     args, kwargs = mapped(lambda v: _copied(v) if isinstance(v, torch.Tensor) else v, (args, kwargs))
     tensors = found(torch.Tensor, [args, kwargs])
     try:
-        results = found(torch.Tensor, [entry.op(*_swapped(operation, args), **kwargs)])
+        answer = entry.op(*_swapped(operation, args), **kwargs)
+        results = found(torch.Tensor, [answer]) or [torch.tensor(answer)]                 # of a Python value
         outputs = tuple(t.detach().numpy().copy() for t in results)
         cotangents, gradients = _gradients(torch, results, [t for t in tensors if t.requires_grad])
     except Exception:                                # any kind: not all of op_db's reference inputs are valid

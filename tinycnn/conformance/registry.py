@@ -1,7 +1,8 @@
-"""The 139 operations that are scored: which entry of PyTorch's op_db is which function of tinycnn.
+"""Which entry of PyTorch's op_db is which function of tinycnn.
 
-Left out of the list are op_db's entries that no convolutional network needs (linear algebra, FFT, attention, special
-functions ...), and those that draw random numbers, which no two engines draw alike.
+OPERATIONS are the 139 entries that convolutional networks need and that other engines were scored by.  BEYOND has the
+other entries that there is a function for; op_db has hundreds more (linear algebra, FFT, attention, special functions),
+and of the functions here the nuclear norm, which is not offered.
 """
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ class Operation(NamedTuple):
     function: str                                    # ours
     swapped: bool = False                            # op_db hands over the first two arguments the other way round
     constants: tuple[int | str, ...] = ()            # arguments, by place or name, that PyTorch has no gradient for
+    random: bool = False                             # shapes and dtypes are compared: no two engines draw alike
     torn: bool = False                               # PyTorch's gradient at NaN depends on the place in the array
     rounding: float = 0.0                            # PyTorch's own relative error in float64, where it is large
 
@@ -82,14 +84,52 @@ OPERATIONS: dict[str, Operation] = {o.op: o for o in [
 ]}
 
 
-def matching(pattern: str = "*") -> list[Operation]:
+_FUNCTIONAL_TOO = """
+    softmin.with_dtype cosine_similarity pairwise_distance pad.replicate_negative
+    interpolate.nearest-exact interpolate.linear interpolate.bicubic interpolate.trilinear
+    margin_ranking_loss multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss
+    cosine_embedding_loss gaussian_nll_loss hinge_embedding_loss poisson_nll_loss
+    max_unpool1d.grad max_unpool2d.grad feature_alpha_dropout.without_train
+""".split()
+_TOP_LEVEL_TOO = """
+    arange linspace linspace.tensor_overload zeros zeros_like new_zeros ones ones_like new_ones full full_like new_full
+    eye clone contiguous bool double float int long
+    ne ge le lt equal isclose allclose isfinite isinf isnan
+    logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not
+    ceil floor trunc round round.decimals_0 round.decimals_3 round.decimals_neg_3 log2 log10 tan lerp nan_to_num
+    remainder floor_divide div.trunc_rounding div.floor_rounding max.binary min.binary
+    dot mv trace diag diagonal cumprod all any count_nonzero std.unbiased var.unbiased norm.fro norm.inf
+    softmax.with_dtype log_softmax.with_dtype topk sort argsort
+    select masked_select nonzero scatter scatter_add take_along_dim repeat_interleave
+    reshape_as view_as expand_as unflatten unbind movedim squeeze.multiple split.list_args t
+    meshgrid.variadic_tensors meshgrid.list_of_tensors
+""".split()
+BEYOND: dict[str, Operation] = {o.op: o for o in [
+    *(_operation(op, "nn.functional.") for op in _FUNCTIONAL_TOO),
+    # Their other samples have indices twice; PyTorch's gradient then counts a value that was overwritten.
+    Operation("max_unpool1d", "nn.functional.max_unpool1d", "", "max_unpool1d", constants=(0,)),
+    Operation("max_unpool2d", "nn.functional.max_unpool2d", "", "max_unpool2d", constants=(0,)),
+    Operation("soft_margin_loss", "nn.functional.soft_margin_loss", "", "soft_margin_loss", constants=(1,)),
+    # Rounds twice: float64 to float32 to float16.
+    Operation("half", "half", "", "half", rounding=1e-3),
+    *map(_operation, _TOP_LEVEL_TOO),
+    *(_operation(op, "nn.functional.")._replace(random=True) for op in (
+        "dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout.with_train", "rrelu")),
+    *(_operation(op)._replace(random=True) for op in (
+        "randn", "randn_like", "rand_like", "randint", "empty", "empty_like")),
+]}
+
+
+def matching(pattern: str = "*", beyond: bool = False) -> list[Operation]:
     """The operations whose name matches one of the patterns, joined by commas: "conv*,pad.*".
+
+    beyond   also of BEYOND
 
     Raises ValueError for a pattern that none matches.
     """
-    patterns = pattern.split(",")
+    patterns, known = pattern.split(","), OPERATIONS | (BEYOND if beyond else {})
     for one in patterns:
-        if not any(fnmatch(op, one) for op in OPERATIONS):
-            raise ValueError(f"conformance: no operation matches {one!r}; there are "
-                             f"{len(OPERATIONS)}, such as conv2d, pad.reflect and max.reduction_with_dim")
-    return [o for op, o in OPERATIONS.items() if any(fnmatch(op, one) for one in patterns)]
+        if not any(fnmatch(op, one) for op in known):
+            raise ValueError(f"conformance: no operation matches {one!r}; there are {len(known)}, such as conv2d, "
+                             f"pad.reflect and max.reduction_with_dim{'' if beyond else '; more with --all'}")
+    return [o for op, o in known.items() if any(fnmatch(op, one) for one in patterns)]

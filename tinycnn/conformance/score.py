@@ -61,7 +61,7 @@ def score(operation: Operation, cases: Iterable[Case | LeftOut], device: str = "
             continue
         wrong = "tinycnn has no such operation"
         if function:
-            wrong, error = _judged(function, case, device, operation.rounding)
+            wrong, error = _judged(function, case, device, operation)
             result.worst = max(result.worst, error)
         if case.refused:
             result.refusals, result.refused = result.refusals + 1, result.refused + (not wrong)
@@ -73,19 +73,19 @@ def score(operation: Operation, cases: Iterable[Case | LeftOut], device: str = "
     return result
 
 
-def _judged(function, case, device, rounding):
+def _judged(function, case, device, operation):
     """(what is wrong with the answer to a case, "" if nothing is; its largest error)."""
     args, kwargs = mapped(lambda v: _tensor(v, device) if isinstance(v, Leaf) else v, (case.args, case.kwargs))
     try:
         answer = function(*args, **kwargs)
+        outputs = found(Tensor, [answer]) or [Tensor(answer)]            # of a Python value, as of allclose()
     except Exception as error:
         refused = case.refused and isinstance(error, REFUSALS)
         return "" if refused else f"{type(error).__name__}: {error}", 0.0
     if case.refused:
         return "accepted, PyTorch refuses it", 0.0
     try:
-        pairs = _pairs(case, found(Tensor, [answer]), found(Tensor, [args, kwargs]))
-        return "", max((_error(*pair, rounding) for pair in pairs), default=0.0)
+        return "", max(_error(*pair, operation) for pair in _pairs(case, outputs, found(Tensor, [args, kwargs])))
     except _Wrong as wrong:
         return str(wrong), 0.0
     except Exception as error:                       # of the backward pass
@@ -120,13 +120,15 @@ def _pairs(case, outputs, leafs):
             yield f"gradient {i}", zeros if ours is None else ours.data, zeros if theirs is None else theirs
 
 
-def _error(name, ours, theirs, rounding):
+def _error(name, ours, theirs, operation):
     """The largest error.  Raises _Wrong unless shape and dtype are the same and the error is within BOUNDS."""
     for what, mine, expected in (("shape", ours.shape, theirs.shape), ("dtype", str(ours.dtype), str(theirs.dtype))):
         if mine != expected:
             raise _Wrong(f"{name}: {what} {mine}, expected {expected}")
+    if operation.random:
+        return 0.0
     values = to_numpy(ours)
-    bound = max(BOUNDS[str(theirs.dtype)], rounding) if str(theirs.dtype) in BOUNDS else 0.0
+    bound = max(BOUNDS.get(str(theirs.dtype), 0.0), operation.rounding)
     with np.errstate(all="ignore"):
         same = (values == theirs) | ((values != values) & (theirs != theirs))
         off = np.where(same, 0.0, abs(values - theirs) / np.maximum(abs(theirs), 1) if bound else np.inf)
