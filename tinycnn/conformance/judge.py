@@ -106,10 +106,15 @@ def _answered(torch, operation, entry, sample):
     try:
         answer = entry.op(*_swapped(operation, args), **kwargs)
         results = found(torch.Tensor, [answer]) or [torch.tensor(answer)]                 # of a Python value
-        outputs = tuple(t.detach().numpy().copy() for t in results)
-        cotangents, gradients = _gradients(torch, results, [t for t in tensors if t.requires_grad])
+    except NotImplementedError:
+        return LeftOut(operation.op, "PyTorch cannot differentiate it")
     except Exception:                                # any kind: not all of op_db's reference inputs are valid
         return LeftOut(operation.op, "PyTorch cannot compute it")
+    outputs = tuple(t.detach().numpy().copy() for t in results)
+    try:
+        cotangents, gradients = _gradients(torch, results, [t for t in tensors if t.requires_grad])
+    except Exception:
+        return LeftOut(operation.op, "PyTorch cannot differentiate it")
     pairs = enumerate(zip([t.detach().numpy() for t in tensors], found(Leaf, [case.args, case.kwargs])))
     changed = {i: new for i, (new, leaf) in pairs
                if not np.array_equal(new, leaf.array, equal_nan=new.dtype.kind == "f")}

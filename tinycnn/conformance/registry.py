@@ -2,7 +2,8 @@
 
 OPERATIONS are the 139 entries that convolutional networks need and that other engines were scored by.  BEYOND has the
 other entries that there is a function for; op_db has hundreds more (linear algebra, FFT, attention, special functions),
-and of the functions here the nuclear norm, which is not offered.
+and of the functions here the nuclear norm and scatter(reduce=), which are not offered (of the latter PyTorch has no
+gradient, so that those samples are left out).
 """
 from __future__ import annotations
 
@@ -87,7 +88,7 @@ OPERATIONS: dict[str, Operation] = {o.op: o for o in [
 _FUNCTIONAL_TOO = """
     softmin.with_dtype cosine_similarity pairwise_distance pad.replicate_negative
     interpolate.nearest-exact interpolate.linear interpolate.bicubic interpolate.trilinear
-    margin_ranking_loss multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss
+    margin_ranking_loss multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss
     cosine_embedding_loss gaussian_nll_loss hinge_embedding_loss poisson_nll_loss
     max_unpool1d.grad max_unpool2d.grad feature_alpha_dropout.without_train
 """.split()
@@ -110,6 +111,7 @@ BEYOND: dict[str, Operation] = {o.op: o for o in [
     Operation("max_unpool1d", "nn.functional.max_unpool1d", "", "max_unpool1d", constants=(0,)),
     Operation("max_unpool2d", "nn.functional.max_unpool2d", "", "max_unpool2d", constants=(0,)),
     Operation("soft_margin_loss", "nn.functional.soft_margin_loss", "", "soft_margin_loss", constants=(1,)),
+    Operation("multi_margin_loss", "nn.functional.multi_margin_loss", "", "multi_margin_loss", constants=("weight",)),
     # Rounds twice: float64 to float32 to float16.
     Operation("half", "half", "", "half", rounding=1e-3),
     *map(_operation, _TOP_LEVEL_TOO),
