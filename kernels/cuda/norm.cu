@@ -96,7 +96,7 @@ __global__ void batch_norm(const T *__restrict__ x, const double *exact, const W
 }
 
 // Of every part sum g and sum g * (x - mean), (C, parts) each; g does not count where y <= 0, if y is given.  Mean and
-// rstd: one of each channel (rstd is left to channel_gradients), or of each group of channels of `pixels` elements each.
+// rstd: one of each channel (rstd is left to channel_gradients), or of each group of channels of `pixels` elements.
 // instances: <float> <double> <Half> <Bfloat>
 template <typename T>
 __global__ void channel_sums(const T *g, const T *y, const T *x, const Wide<T> *mean, const Wide<T> *rstd,
