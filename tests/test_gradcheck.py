@@ -54,6 +54,53 @@ def test_wrong_second_order():
         tc.gradgradcheck(wrong_second, [point(3)])
 
 
+def test_kinks_and_ties_are_moved_and_counted():
+    x = tc.Tensor(np.array([[0.0, 1.0, -1.0, 2e-5]]), requires_grad=True)
+    found = tc.gradcheck(tc.relu, x, report=True)
+    assert found and {where for where, _ in found.moved} == {0} and {e for _, e in found.moved} == {0, 3}
+    assert x.data[0, 0] == 0                         # a copy was moved
+    ties = tc.Tensor(np.zeros((1, 1, 4, 4)), requires_grad=True)
+    found = tc.gradcheck(lambda x: tc.max_pool2d(x, 2), ties, report=True)
+    assert found and len(found.moved) >= 4
+    assert tc.gradcheck(tc.relu, x, fast_mode=True) and not tc.gradcheck(tc.exp, x, report=True).moved
+
+
+def test_a_wrong_gradient_beside_kinks_is_found():
+    @tc.op
+    def leaky(x):
+        return np.maximum(x.data, 0), (lambda g: g * ((x.data > 0) * 1.01),)
+    x = tc.Tensor(np.array([0.0, 1.0, -1.0, 1e-5]), requires_grad=True)
+    with pytest.raises(GradcheckError, match=r"of leaky\(\).*input 0\[1\].*1.01"):
+        tc.gradcheck(leaky, x)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_no_false_alarm_at_random_kinks(count):
+    rng = np.random.default_rng(0)
+    changes = [lambda x: x, np.round, lambda x: np.maximum(x, 0), lambda x: np.round(x, 4)]
+    functions = [tc.relu, lambda x: tc.max_pool2d(x, 2), lambda x: tc.max_pool2d(x, 3, 1, 1)]
+    moved = 0
+    for i in range(count):
+        x = changes[i % 4](rng.standard_normal((1, 1, 4, 4)))
+        found = tc.gradcheck(functions[i % 3], tc.Tensor(x, requires_grad=True), report=True)
+        moved += len(found.moved)
+    assert moved > count
+
+
+@pytest.mark.parametrize("wrong, hint", [
+    (lambda g, a: -a.T @ g, "the sign is wrong"), (lambda g, a: g * 0, "only zeros"),
+    (lambda g, a: a @ g, "transposed"), (lambda g, a: a.T @ g * 3, "it is 3 times"), (lambda g, a: g * np.nan, "NaN"),
+])
+def test_the_message_says_what_it_looks_like(wrong, hint):
+    a = np.array([[1.0, 2.0], [0.5, -1.0]])
+
+    @tc.op
+    def times(x):
+        return a @ x.data, (lambda g: tc.Tensor(wrong(g.data, a)),)
+    with pytest.raises(GradcheckError, match=hint):
+        tc.gradcheck(times, point(2))
+
+
 def test_missing_gradient_is_found():
     with pytest.raises(GradcheckError):
         tc.gradcheck(lambda x: x.detach() * 2 + 0 * x, [point(2)])

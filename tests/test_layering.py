@@ -27,7 +27,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "random": set(),
     "ops": {"dtypes", "autograd", "backend", "methods", "random"},
     "derivatives": {"autograd", "backend", "methods"},
-    "gradcheck": {"dtypes", "autograd", "backend"},
+    "gradcheck": {"dtypes", "autograd", "backend", "random"},
     "cuda": {"autograd", "backend", "recompute"},
     "distributed": {"autograd", "backend", "dtypes"},
     "recompute": {"autograd", "backend", "random", "walk"},

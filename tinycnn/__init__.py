@@ -24,7 +24,7 @@ from .backend import (
     empty_cache, get_float32_conv_precision, get_float32_matmul_precision, set_float32_conv_precision,
     set_float32_matmul_precision,
 )
-from .gradcheck import gradcheck, gradgradcheck
+from .gradcheck import gradcheck, gradcheck_model, gradgradcheck
 from .ops.activation import celu, hardshrink, prelu, relu, selu, threshold
 from .ops.basic import (
     add, broadcast_to, div, div as divide, matmul, mul, mul as multiply, neg, permute, reshape, sub, sub as subtract,

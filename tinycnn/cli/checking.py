@@ -26,11 +26,14 @@ def gradcheck(args: Namespace) -> Result:
     """Check ops by name or pattern, or else a model by name."""
     from ..cases.table import check, differentiable_ops
     from ..models import list_models
+    where = ""
     if differentiable_ops(args.pattern):
         rows = [{"op": r.op, "rows": r.rows, "first": r.first, "second": r.second, "seconds": round(r.seconds, 3),
                  "ok": r.ok} for r in shown(check(args.pattern, args.device))]
     elif args.pattern in list_models():
         rows = list(model_rows(args.pattern, args.device))
+        if not all(r["ok"] for r in rows):
+            where = "\n" + (first_wrong_layer(args.pattern, args.device) or "each layer alone is right")
     else:
         raise ValueError(f"gradcheck: no op and no model is called {args.pattern!r}; `tinycnn gradcheck` checks every "
                          "op, `tinycnn models` lists the models")
@@ -39,7 +42,20 @@ def gradcheck(args: Namespace) -> Result:
     cells = [[r["op"], r["rows"], _error(r["first"]), _error(r["second"]), f"{r['seconds']:.2f}",
               "ok" if r["ok"] else "WRONG"] for r in rows]
     text = table(["op", "rows", "first order", "second order", "seconds", ""], cells, right=range(1, 5))
-    return Result(f"{text}\n{verdict}", {"checked": len(rows), "wrong": wrong, "rows": rows}, FAILED if wrong else OK)
+    facts = {"checked": len(rows), "wrong": wrong, "rows": rows}
+    return Result(f"{text}\n{verdict}{where}", facts, FAILED if wrong else OK)
+
+
+def first_wrong_layer(name: str, device: str = "cpu") -> str:
+    """What gradcheck_model says of a model."""
+    from .. import random
+    from ..backend import to_device
+    from ..gradcheck import gradcheck_model
+    from ..models import create_model, model_info
+    random.manual_seed(0)
+    images = np.random.default_rng(0).standard_normal((2, *model_info(name).input_shape[1:]))
+    model = create_model(name, dtype="float64", device=device)
+    return gradcheck_model(model, to_device(images, device), raise_exception=False).message
 
 
 def _error(value: float | None) -> str:
