@@ -3,8 +3,10 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import tinycnn as tc
@@ -100,6 +102,17 @@ def test_empty_cache():
     tc.empty_cache("cpu")
     with pytest.raises(ValueError, match="device"):
         tc.empty_cache("gpu")
+
+
+def test_empty_cache_where_cupy_is_there_and_no_gpu(monkeypatch):
+    def none(device):
+        raise RuntimeError("no GPU")
+    backend = import_module("tinycnn.backend")
+    monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
+    monkeypatch.setattr(backend, "_cupy", lambda: none("cuda"))
+    tc.empty_cache()
+    with pytest.raises(RuntimeError, match="no GPU"):
+        tc.empty_cache("cuda")
 
 
 def test_warmup(capsys):

@@ -192,10 +192,19 @@ def empty_cache(device: str | None = None) -> None:
     Freed arrays keep their memory for those to come: with large temporaries that saves half of the time of a step that
     is bound by memory.  Raises as module_of.  As torch.cuda.empty_cache.
     """
-    used = [name for name, library in DEVICES.items() if library in sys.modules and name != "cpu"]
+    used = [name for name, library in DEVICES.items() if library in sys.modules and name != "cpu" and _usable(name)]
     for name in ["cpu", *used] if device is None else [device]:
         module_of(name)
         (_load("cpu") if name == "cpu" else runtime(name)).empty_cache()
+
+
+def _usable(device):
+    """Whether there is such a device: CuPy can be imported without a GPU."""
+    try:
+        module_of(device)
+    except RuntimeError:
+        return False
+    return True
 
 
 def runtime(device: str) -> ModuleType:
