@@ -40,4 +40,5 @@ def _relu(x, y):
 def _relu_backward(g, y, gx):
     for block in prange((y.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(y.size, block * BLOCK + BLOCK)):
-            gx[i] = 0 if y[i] <= 0 else g[i]
+            passed = g[i]                            # read in any case: so there is no branch
+            gx[i] = 0 if y[i] <= 0 else passed

@@ -70,7 +70,8 @@ def _add_products(g, x, centre, s, p):
 @njit(cache=True)
 def _mask(g, y, zero, kept):
     for w in range(len(kept)):
-        kept[w] = zero if y[w] <= zero else g[w]
+        passed = g[w]                                # read in any case: so there is no branch
+        kept[w] = zero if y[w] <= zero else passed
 
 
 @njit(cache=True)

@@ -1,9 +1,11 @@
 """Which algorithm computes a convolution: a table, read from above; the first row that fits is taken.
 
     algorithm    multiplications, of the direct sum's        where it pays (measured on two cores with AVX-512)
-    grouped      all of them, in full vectors                groups of 1, 2, 4, 8 channels, out as in; of 16 for the
-                                                             gradient of weights of maps wider than 6: 0.6 of direct's
-                                                             time at 64 channels 24x24, 1.4 at 512 6x6
+    grouped      all of them, in full vectors                groups of 1, 2, 4, 8 channels, out as in; with 32
+                                                             registers those that fill a vector, 16, for the gradient
+                                                             of weights of maps wider than 6 only: 0.6 of direct's time
+                                                             at 64 channels 24x24, 1.4 at 512 6x6.  With AVX2, whose
+                                                             register tile is small: 0.7 at 256 in groups of 8 12x12
     winograd4    1/4, and 2.25 times the image is written    3x3, stride 1: 0.4 of direct's time at 64 channels 56x56,
                  and read again                              0.7 at 256 14x14; all gradients of weights
     winograd2    1/2.25; of a 5x5 kernel's, 1/2.8            3x3, small maps: 0.75 at 256 6x6, 0.95 at 512 7x7 (3x3
@@ -17,7 +19,7 @@ import numpy as np
 
 from ..precision import get_float32_conv_precision
 from .grouped import T, suits
-from .vector import lanes
+from .vector import REGISTERS, lanes
 
 DIRECT = {(False, 3): 9, (True, 3): 9, (False, 5): 25, (True, 5): 16}   # (gradient of weights?, kernel's side)
 LOADING = 10                                         # multiplications a pixel; measured: 384@12 and 256@14 are a draw
@@ -30,7 +32,7 @@ def algorithm(pass_, win, inside, outside, groups, dtype):
     pass_            "output" or "input", the map that is computed; or "weight"
     inside, outside  channels of a group, in and out
     """
-    alone = inside == lanes(dtype) and (pass_ != "weight" or win.OW < T)         # a group fills vectors by itself
+    alone = REGISTERS == 32 and inside == lanes(dtype) and (pass_ != "weight" or win.OW < T)
     if groups > 1 and (inside == 1 or suits(inside, outside, dtype) and not alone):
         return "grouped"
     height, width = (win.H, win.W) if pass_ == "input" else (win.OH, win.OW)

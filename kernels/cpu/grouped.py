@@ -14,8 +14,8 @@ in a row of taps once, and uses it for all (rows of k taps):
     outputs        [ y0 ][ y1 ][ y2 ][ y3 ]
                      y0 += x0*w0 + x1*w1 + x2*w2,   y1 += x1*w0 + ...
 
-k and the width are the lengths of tuples (see vector.py): each combination is compiled when it is first met.  For
-kernels and strides that are met rarely every tap is a row of its own, k = 1.
+k, the width, and whether the last vector is partly filled are lengths of tuples (see vector.py): each combination is
+compiled when it is first met.  For kernels and strides that are met rarely every tap is a row of its own, k = 1.
 
     memory     channels last; the table says where the inputs of a tile lie, zeros where they are outside
     parallel   forward: over rows of outputs.  Weights: over parts of the rows, whose sums are added up in order
@@ -39,18 +39,36 @@ def _same(width, c, lanes_):
     return [lane // width * width + c for lane in range(lanes_)]
 
 
+class _Channels:
+    """How vectors of channels are read and written: whole, or where `partial` holds for some, so many `columns`.
+
+    (Reads and writes through a mask take some processors longer, writes a dozen cycles.)
+    """
+
+    def __init__(self, v, a):
+        self._v, self._mask = v, v.below(a.columns) if a.partial else None
+
+    def load(self, array, at):
+        """The vector at array[at:]."""
+        return self._v.load_some(array, at, self._mask) if self._mask else self._v.load(array, at)
+
+    def store(self, value, array, at):
+        """array[at:] = value"""
+        return self._v.store_some(value, array, at, self._mask) if self._mask else self._v.store(value, array, at)
+
+
 @vector_code("y", "places", "b", "x", "table", "ld", "w", "shift", "columns", "w_at", "rows", "start", "least", "k",
-             "width")
+             "width", "partial")
 def _outputs(v, a):
     """T outputs of one vector of channels: y[places[b + t] + shift] = start + the sum over rows of taps."""
-    mask = v.below(a.columns)
-    sums = [v.variable(v.load_some(a.start, a.shift, mask)) for _ in range(T)]
+    channels = _Channels(v, a)
+    sums = [v.variable(channels.load(a.start, a.shift)) for _ in range(T)]
     with v.loop(a.rows) as i:
         row = v.sum(a.b, v.times(i, a.ld))
         w = v.sum(a.w_at, v.times(i, v.number(a.k * a.width * v.lanes)))
         for q in range(T - 1 + a.k):
             met = [(q - j, j) for j in range(a.k) if 0 <= q - j < T]              # output, tap
-            x = v.load_some(a.x, v.sum(v.element(a.table, v.plus(row, q)), a.shift), mask)
+            x = channels.load(a.x, v.sum(v.element(a.table, v.plus(row, q)), a.shift))
             for c in range(a.width):
                 value = v.shuffle(x, _same(a.width, c, v.lanes)) if a.width > 1 else x
                 for t, j in met:
@@ -59,13 +77,13 @@ def _outputs(v, a):
     least = v.everywhere(a.least)
     for t in range(T):
         at = v.sum(v.element(a.places, v.plus(a.b, t)), a.shift)
-        v.store_some(v.at_least(sums[t].get(), least), a.y, at, mask)
+        channels.store(v.at_least(sums[t].get(), least), a.y, at)
 
 
-@vector_code("sums", "sums_at", "x", "table", "gy", "places", "shift", "columns", "tiles", "k", "width")
+@vector_code("sums", "sums_at", "x", "table", "gy", "places", "shift", "columns", "tiles", "k", "width", "partial")
 def _products(v, a):
     """For one row of taps and one vector of channels: sums[j, c] += the sum over tiles of gy times what the tap met."""
-    mask = v.below(a.columns)
+    vectors = _Channels(v, a)
     several = max(1, REGISTERS // a.k)               # channels of a group at a time
     for first in range(0, a.width, several):
         channels = range(first, min(a.width, first + several))
@@ -73,10 +91,10 @@ def _products(v, a):
         totals = {key: v.variable(v.load(a.sums, place)) for key, place in at.items()}
         with v.loop(a.tiles) as i:
             begin = v.times(i, v.number(T))
-            g = [v.load_some(a.gy, v.sum(v.element(a.places, v.plus(begin, t)), a.shift), mask) for t in range(T)]
+            g = [vectors.load(a.gy, v.sum(v.element(a.places, v.plus(begin, t)), a.shift)) for t in range(T)]
             for q in range(T - 1 + a.k):
                 met = [(q - j, j) for j in range(a.k) if 0 <= q - j < T]          # output, tap
-                x = v.load_some(a.x, v.sum(v.element(a.table, v.plus(begin, q)), a.shift), mask)
+                x = vectors.load(a.x, v.sum(v.element(a.table, v.plus(begin, q)), a.shift))
                 for c in channels:
                     value = v.shuffle(x, _same(a.width, c, v.lanes)) if a.width > 1 else x
                     for t, j in met:
@@ -127,11 +145,11 @@ def correlate(x, image, ys, xs, weight, width, y, y_image, bias=None, relu=False
     w = np.ascontiguousarray(w.reshape(-1, blocks, L).swapaxes(0, 1)).reshape(-1)        # (blocks, taps * width, L)
     start = np.zeros(C, dtype) if bias is None else np.ascontiguousarray(bias)
     _correlate(x, image, ys, xs, begins, w, blocks, start, dtype.type(0 if relu else -np.inf), y, y_image, C,
-               np.zeros(C, dtype), (0,) * k, (0,) * width)
+               np.zeros(C, dtype), (0,) * k, (0,) * width, (0,) * (C % L > 0))
 
 
 @parallel
-def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C, zeros, k, width):
+def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C, zeros, k, width, partial):
     L, rows, tiles = BYTES // x.itemsize, len(begins), (xs.count + T - 1) // T
     ld, nothing = tiles * T + len(k) - 1, distance(x, zeros)
     for task in prange(image.N * ys.count):
@@ -145,7 +163,7 @@ def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C,
         for b in range(0, xs.count, T):
             for block in range(blocks):
                 _outputs(y, places, b, x, table, ld, w, block * L, C - block * L,
-                         block * rows * len(k) * len(width) * L, rows, start, least, k, width)
+                         block * rows * len(k) * len(width) * L, rows, start, least, k, width, partial)
         waste[0] = 0                                 # kept alive: only its address was taken
 
 
@@ -160,7 +178,7 @@ def weights(x, image, ys, xs, gy, C, width):
     sums = aligned(parts * blocks * len(begins) * k * width * L, x.dtype)
     sums[:] = 0
     _weights(x, image, ys, xs, begins, gy, C, np.zeros(C, x.dtype), sums, parts, blocks,
-             (0,) * k, (0,) * width)
+             (0,) * k, (0,) * width, (0,) * (C % L > 0))
     parts = sums.reshape(parts, blocks, -1, width, L)
     for part in parts[1:]:
         parts[0] += part
@@ -168,7 +186,7 @@ def weights(x, image, ys, xs, gy, C, width):
 
 
 @parallel
-def _weights(x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, width):
+def _weights(x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, width, partial):
     size, rows = len(sums) // parts, len(begins)
     L, tiles, lines = BYTES // x.itemsize, (xs.count + T - 1) // T, image.N * ys.count
     per_row = len(k) * len(width) * L
@@ -183,4 +201,4 @@ def _weights(x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, wid
                 _find(image, n, a * ys.step + begins[i, 0], xs.step, begins[i, 1], nothing, table)
                 for block in range(blocks):
                     _products(sums, part * size + (block * rows + i) * per_row, x, table, gy, places, block * L,
-                              C - block * L, tiles, k, width)
+                              C - block * L, tiles, k, width, partial)

@@ -54,12 +54,11 @@ def _tile(MR, NV):
             for j in range(NV):
                 sums[m, j] = v.variable(v.load_some(begin, v.number(shifts[j]), masks[j]))
 
-        def column(origins, first, i):
+        def column(origins, along, row_at):
             """Add one column of A times one row of B."""
-            at = v.sum(first, v.times(i, v.number(NV * v.lanes)))
-            row = [v.load(a.b, v.plus(at, shift)) for shift in shifts]
+            row = [v.load(a.b, v.plus(row_at, shift)) for shift in shifts]
             for m in range(MR):
-                factor = v.spread(origins[m], v.times(i, a.a_step))
+                factor = v.spread(origins[m], along)
                 for j in range(NV):
                     sums[m, j].set(v.fma(factor, row[j], sums[m, j].get()))
 
@@ -68,23 +67,32 @@ def _tile(MR, NV):
             begin = v.sum(a.a_at, v.element(a.a_runs, t))
             origins = [v.moved(a.a, v.sum(begin, v.element(a.table, v.plus(places, m)))) for m in range(MR)]
             first = v.sum(a.b_at, v.element(a.b_rows, t))
-            several = v.quotient(a.run, UNROLL)
+            several, NR = v.quotient(a.run, UNROLL), NV * v.lanes
             with v.loop(several) as i:
+                i = v.times(v.opaque(i), v.number(UNROLL))
+                along, row_at = v.times(i, a.a_step), v.sum(first, v.times(i, v.number(NR)))
                 for u in range(UNROLL):
-                    column(origins, first, v.plus(v.times(i, v.number(UNROLL)), u))
+                    column(origins, along, v.plus(row_at, u * NR))
+                    along = v.sum(along, a.a_step)
             done = v.times(several, v.number(UNROLL))
             with v.loop(v.difference(a.run, done)) as i:
-                column(origins, first, v.sum(done, i))
+                i = v.sum(done, v.opaque(i))
+                column(origins, v.times(i, a.a_step), v.sum(first, v.times(i, v.number(NR))))
 
         least = v.everywhere(a.least)
-        for m in range(MR):
-            for j in range(NV):
-                v.store_some(v.at_least(sums[m, j].get(), least), a.c, v.plus(rows[m], shifts[j]), masks[j])
+        results = {place: v.at_least(total.get(), least) for place, total in sums.items()}
+        with v.either(v.reaches(a.columns, NV * v.lanes)) as (whole, partial):
+            with whole:                              # stores through a mask take some processors a dozen cycles
+                for (m, j), result in results.items():
+                    v.store(result, a.c, v.plus(rows[m], shifts[j]))
+            with partial:
+                for (m, j), result in results.items():
+                    v.store_some(result, a.c, v.plus(rows[m], shifts[j]), masks[j])
     return tile
 
 
-_wide, _half, _one = _tile(6, WIDE), _tile(12 if WIDE == 4 else 6, HALF), _tile(12, ONE)
-_HALF_ROWS = 12 if WIDE == 4 else 6
+NARROW_ROWS = 12 if REGISTERS == 32 else 6               # of the narrower tiles; with 12 pointers 16 registers overflow
+_wide, _half, _one = _tile(6, WIDE), _tile(NARROW_ROWS, HALF), _tile(NARROW_ROWS, ONE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -100,10 +108,10 @@ def tiles(c, c_at, places, m0, M, columns, width, start, start_at, fresh, least,
             _wide(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
                   a_step, b, b_at, b_rows)
     elif width == HALF:
-        for m in range(m0, m0 + M, _HALF_ROWS):
+        for m in range(m0, m0 + M, NARROW_ROWS):
             _half(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
                   a_step, b, b_at, b_rows)
     else:
-        for m in range(m0, m0 + M, 12):
+        for m in range(m0, m0 + M, NARROW_ROWS):
             _one(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
                  a_step, b, b_at, b_rows)

@@ -59,8 +59,10 @@ def move(v, a):
         shift = v.times(i, v.number(v.lanes))
         v.store(v.load(a.x, v.sum(a.x_at, shift)), a.y, v.sum(a.y_at, shift))
     done = v.times(whole, v.number(v.lanes))
-    rest = v.below(v.difference(a.count, done))
-    v.store_some(v.load_some(a.x, v.sum(a.x_at, done), rest), a.y, v.sum(a.y_at, done), rest)
+    left = v.difference(a.count, done)
+    with v.when(v.reaches(left, 1)):
+        rest = v.below(left)
+        v.store_some(v.load_some(a.x, v.sum(a.x_at, done), rest), a.y, v.sum(a.y_at, done), rest)
 
 
 def pack_rows(b, groups, group, rows, columns):
@@ -105,9 +107,15 @@ def _turn(v, a):
     """A square of vectors, transposed: rows of `read` numbers at x[x_at] -> rows of `written` at y[y_at]."""
     some = v.below(a.read)
     rows = [v.load_some(a.x, v.element(a.x_at, v.number(i)), some) for i in range(v.lanes)]
-    some = v.below(a.written)
-    for i, row in enumerate(v.transposed(rows)):
-        v.store_some(row, a.y, v.element(a.y_at, v.number(i)), some)
+    columns = [(v.element(a.y_at, v.number(i)), row) for i, row in enumerate(v.transposed(rows))]
+    with v.either(v.reaches(a.written, v.lanes)) as (whole, partial):
+        with whole:
+            for at, column in columns:
+                v.store(column, a.y, at)
+        with partial:
+            some = v.below(a.written)
+            for at, column in columns:
+                v.store_some(column, a.y, at, some)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

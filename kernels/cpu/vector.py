@@ -115,6 +115,24 @@ class Vectors:
         """`with v.loop(count) as i:` writes a loop over i = 0 ... count - 1."""
         return _Loop(self.builder, count)
 
+    def either(self, flag):
+        """`with v.either(flag) as (then, otherwise):` writes `with then: ...` and `with otherwise: ...`."""
+        return self.builder.if_else(flag)
+
+    def when(self, flag):
+        """`with v.when(flag):` writes what is done only then."""
+        return self.builder.if_then(flag)
+
+    def reaches(self, a, n):
+        """Whether the number a is at least the constant n."""
+        return self.builder.icmp_signed(">=", a, self.number(n))
+
+    def opaque(self, n):
+        """The number n, of which the compiler knows nothing: it would replace an index that many addresses share by a
+        pointer for each of them, which are more than there are registers."""
+        code = ir.InlineAsm(ir.FunctionType(self._number, [self._number]), "", "=r,0")
+        return self.builder.call(code, [n])
+
     # memory
 
     def element(self, array, at):

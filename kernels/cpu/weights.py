@@ -10,9 +10,11 @@
         +---------------------+              +--------+
 
 Both blocks are copied first, next to each other in the second cache; where a tap meets the border, zeros.  That costs a
-vector's copy for every 30 of its products, and spares the reads far apart that a column of x would take.
+vector's copy for every 30 of its products, and spares the reads far apart that a column of x would take.  (Rows of the
+copy are an odd number of cache lines apart: at 24 lines the 128 lines of a column would share an eighth of the first
+cache.)
 
-    memory     x and gy channels last, where they are; 256 pixels and up to 384 rows of x, 64 columns of gy at a time
+    memory     x and gy channels last, where they are; 128 pixels and up to 384 rows of x, 64 columns of gy at a time
     parallel   over strips of rows, panels of output channels, and groups; where these are few, over parts of the
                pixels, added up in order.  All cuts depend on the shapes alone
     work       2 * N*OH*OW * O * C/G*KH*KW FLOPs
@@ -25,7 +27,8 @@ from .panels import aligned, move, panel_vectors, room_for
 from .threads import parallel
 from .vector import BYTES, distance, lanes
 
-STRIP, PIXELS, TASKS = 384, 256, 8
+STRIP, PIXELS, COLUMNS, TASKS = 384, 128, 64, 8
+LINE = 64                                            # bytes of a cache line
 
 
 def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
@@ -39,7 +42,7 @@ def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
         image.N * ys.count * xs.count
     strips = -(-rows // STRIP)
     strip = -(-rows // (strips * ROWS)) * ROWS
-    blocks = -(-room // (WIDE * lanes(x.dtype)))
+    blocks = -(-room // COLUMNS)
     parts = max(1, min(TASKS // (strips * blocks * groups), pixels // PIXELS))
     fits = out is not None and parts == 1 and room == columns
     sums = out if fits else aligned(parts * groups * rows * room, x.dtype)
@@ -51,8 +54,8 @@ def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, strip, nothing, out):
-    """Rows r0 ... of the patches of pixels p0 ...: out (count, strip)."""
+def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, apart, nothing, out):
+    """Rows r0 ... of the patches of pixels p0 ...: out (count, apart)."""
     for r in range(0, rows):
         tap, c = (r0 + r) // inside, (r0 + r) % inside
         if r > 0 and c > 0:
@@ -64,7 +67,7 @@ def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, strip, nothi
             y, x_ = a * ys.step + dy, b * xs.step + dx
             at = ((n * image.H + y) * image.W + x_) * image.C + g * image.group + c
             met = 0 <= y < image.H and 0 <= x_ < image.W
-            move(out, p * strip + r, x, at if met else nothing, few)
+            move(out, p * apart + r, x, at if met else nothing, few)
             b += 1
             if b == xs.count:
                 b, a = 0, a + 1
@@ -86,13 +89,14 @@ def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, p
     rows, pixels = len(ys.offsets) * len(xs.offsets) * inside, image.N * ys.count * xs.count
     vector = BYTES // x.itemsize
     nothing = distance(x, border)
-    strips, blocks = (rows + strip - 1) // strip, (room + WIDE * vector - 1) // (WIDE * vector)
+    strips, blocks = (rows + strip - 1) // strip, (room + COLUMNS - 1) // COLUMNS
+    apart = ((strip * x.itemsize + LINE - 1) // LINE | 1) * LINE // x.itemsize
     for task in prange(parts * groups * blocks * strips):
         r0, block = task % strips * strip, task // strips % blocks
         g, part = task // strips // blocks % groups, task // strips // blocks // groups
         few = min(strip, rows - r0)
         lines = (few + ROWS - 1) // ROWS * ROWS
-        mine, theirs = np.empty(PIXELS * strip, x.dtype), np.empty(PIXELS * WIDE * vector, x.dtype)
+        mine, theirs = np.empty(PIXELS * apart, x.dtype), np.empty(PIXELS * WIDE * vector, x.dtype)
         zeros = np.zeros(WIDE * vector, x.dtype)
         table, places, none = np.empty(lines, np.int64), np.empty(lines, np.int64), np.zeros(1, np.int64)
         for m in range(lines):
@@ -101,13 +105,13 @@ def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, p
         last = (part + 1) * pixels // parts
         for p0 in range(part * pixels // parts, last, PIXELS):
             count, fresh = min(PIXELS, last - p0), p0 == part * pixels // parts
-            _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, few, strip, nothing, mine)
-            n0 = block * WIDE * vector
-            while n0 < min(room, (block + 1) * WIDE * vector):
+            _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, few, apart, nothing, mine)
+            n0 = block * COLUMNS
+            while n0 < min(room, (block + 1) * COLUMNS):
                 width = panel_vectors(room - n0, vector)
                 NR = width * vector
                 _copy_columns(gy, (p0 * groups + g) * columns + n0, count, groups * columns, min(NR, columns - n0), NR,
                               theirs)
                 tiles(sums, n0, places, 0, few, NR, width, zeros, 0, fresh,
-                      sums.dtype.type(-np.inf), mine, 0, table, lines, none, 1, count, strip, theirs, 0, none)
+                      sums.dtype.type(-np.inf), mine, 0, table, lines, none, 1, count, apart, theirs, 0, none)
                 n0 += NR
