@@ -142,7 +142,12 @@ def conv2d_input(gy, weight, win, groups):
     C = O if how == "grouped" else Cg * groups       # with several kernels to a channel: one gradient for each of them
     gx = _empty(len(gy), win.H, win.W, C, gy.dtype)
     band = how == "direct" and groups == 1 and gx.size and banded(win, True, Og, Cg, gy.dtype)
-    for ys, xs, taps in backward(win) if gx.size else ():
+    phases = backward(win) if gx.size else []
+    if not all(taps for _, _, taps in phases):       # strides that leave pixels out
+        gx.fill(0)
+    for ys, xs, taps in phases:
+        if not taps:
+            continue
         if band:                                     # all phases along a line at once
             if xs.first == 0:
                 _several(band, gy, ys, band_panels(band, weight.swapaxes(0, 1), ys.taps), gx)
@@ -171,6 +176,12 @@ def conv2d_weight(x, gy, win, groups):
         x = _repeated(x, O)
         sums = grouped.weights(x.reshape(-1), Image(*x.shape, 0), ys, xs, gy.reshape(-1), O, Cg)
         gw.reshape(O, Cg, KK)[:] = sums.transpose(2, 1, 0)
+        return gw
+    if groups == KK == 1 and (win.SH, win.SW, win.PH, win.PW) == (1, 1, 0, 0):         # gy' x is the weights' own order
+        sums = patches_times(gy.reshape(-1), Image(*gy.shape, 0), O, *forward(win), x.reshape(-1), 1, Cg,
+                             gw.reshape(-1))
+        if not np.may_share_memory(sums, gw):
+            gw[..., 0, 0] = sums[0, :, :Cg]
         return gw
     band = groups == 1 and banded(win, False, Cg, O, x.dtype)
     inside, pixels = Cg, band.pixels if band else 1
@@ -203,7 +214,7 @@ def _turned_panels(weight, taps, groups):
     """`Panels` of the weights for the gradient of the input: rows are taps and output channels, columns C/G."""
     Cg, KK, Og = weight.shape[1], weight[0, 0].size, len(weight) // groups
     K = len(taps) * Og
-    if KK == 1 and K:
+    if KK == 1:
         return pack_rows(_flat(weight), groups, Og * Cg, np.arange(Og) * Cg, Cg)
     return pack_columns(_flat(weight), groups, Og * Cg * KK, (Og, Cg * KK), KK, _taken(Og, KK, taps), K, Cg, KK)
 
