@@ -22,6 +22,7 @@ from .threads import parallel
 from .vector import BYTES, distance, lanes, vector_code
 
 PIECE = 16                                           # squares, or rows, of one task
+LINE = 64                                            # bytes of a cache line
 
 
 class Panels(NamedTuple):
@@ -42,6 +43,13 @@ def panel_vectors(left, width):
 def room_for(columns, dtype):
     """Columns filled up to whole vectors."""
     return columns + -columns % lanes(dtype)
+
+
+@njit(cache=True)
+def odd_lines(size, itemsize):
+    """How far apart rows of so many numbers should begin: an odd number of cache lines, for at a multiple of 8 lines, say,
+    a column of 128 rows would share an eighth of the first cache."""
+    return ((size * itemsize + LINE - 1) // LINE | 1) * LINE // itemsize
 
 
 def aligned(size, dtype):

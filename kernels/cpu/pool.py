@@ -14,7 +14,8 @@
               3 . . . . . . .
 
 The gradient of a sum over windows is a sum over windows, too: pixel y collects from the outputs whose windows cover it,
-and as starts and ends of windows only ever move on, those outputs are neighbours.
+and as starts and ends of windows only ever move on, those outputs are neighbours.  Of windows that do not overlap each
+pixel has one at most, and a line that is worked out once serves all rows of its windows.
 """
 from functools import lru_cache
 
@@ -207,6 +208,22 @@ def _sum_windows(x, rows, columns, divisors, kind, y):
                 to[c] = total[c] / divisor
 
 
+@parallel
+def _hand_out(g, rows, columns, divisors, C, gx):
+    """gx (N, H, W*C): each pixel's share of the one window that holds it, g (N, OH, OW*C) by the divisor."""
+    N, OH, _ = g.shape
+    for task in prange(N * OH):
+        n, oy = task // OH, task % OH
+        share, first, count = g[n, oy] / divisors[oy], rows[oy, 0], rows[oy, 1]
+        for ox in range(len(columns)):
+            for ix in range(columns[ox, 0], columns[ox, 0] + columns[ox, 1] if count else 0):
+                for c in range(C):
+                    gx[n, first, ix * C + c] = share[ox * C + c]
+        for iy in range(first + 1, first + count):
+            for i in range(gx.shape[2]):
+                gx[n, iy, i] = gx[n, first, i]
+
+
 def _mean(x, rows, columns, divisors):
     x = nhwc(x)
     y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), x.dtype)
@@ -233,11 +250,18 @@ def _with_adjoint(rows, columns, divisors, size):
 
 def _spread(g, means):
     """The adjoint of `_mean`: divide first, then sum over the windows that cover each pixel."""
-    _, adjoint, divisors = means
-    last, C = nhwc(g), g.shape[1]
+    (rows, columns, _), adjoint, divisors = means
+    last, (N, C), (H, W) = nhwc(g), g.shape[:2], map(len, adjoint[:2])
     lines = last.reshape(*last.shape[:2], last.shape[2] * C)                           # (N, OH, OW*C): long inner loops
-    share = lines / np.repeat(divisors.astype(g.dtype), C, 1)
-    return _mean(nchw(share.reshape(last.shape)), *adjoint)
+    divisors = np.repeat(divisors.astype(g.dtype), C, 1)
+    most = [covering[:, 1].max(initial=0) for covering in adjoint[:2]]
+    if max(most) > 1:
+        return _mean(nchw((lines / divisors).reshape(last.shape)), *adjoint)
+    gx = np.empty((N, H, W * C), g.dtype)
+    if not all(covering[:, 1].all() for covering in adjoint[:2]):
+        gx.fill(0)                                   # pixels of no window
+    _hand_out(lines, rows, columns, divisors, C, gx)
+    return nchw(gx.reshape(N, H, W, C))
 
 
 def avg_pool2d(x, *options):

@@ -10,9 +10,7 @@
         +---------------------+              +--------+
 
 Both blocks are copied first, next to each other in the second cache; where a tap meets the border, zeros.  That costs a
-vector's copy for every 30 of its products, and spares the reads far apart that a column of x would take.  (Rows of the
-copy are an odd number of cache lines apart: at 24 lines the 128 lines of a column would share an eighth of the first
-cache.)
+vector's copy for every 30 of its products, and spares the reads far apart that a column of x would take.
 
     memory     x and gy channels last, where they are; 128 pixels and up to 384 rows of x, 64 columns of gy at a time
     parallel   over strips of rows, panels of output channels, and groups; where these are few, over parts of the
@@ -23,12 +21,11 @@ import numpy as np
 from numba import njit, prange
 
 from .microkernel import ROWS, WIDE, tiles
-from .panels import aligned, move, panel_vectors, room_for
+from .panels import aligned, move, odd_lines, panel_vectors, room_for
 from .threads import parallel
 from .vector import BYTES, distance, lanes
 
 STRIP, PIXELS, COLUMNS, TASKS = 384, 128, 64, 8
-LINE = 64                                            # bytes of a cache line
 
 
 def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
@@ -90,7 +87,7 @@ def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, p
     vector = BYTES // x.itemsize
     nothing = distance(x, border)
     strips, blocks = (rows + strip - 1) // strip, (room + COLUMNS - 1) // COLUMNS
-    apart = ((strip * x.itemsize + LINE - 1) // LINE | 1) * LINE // x.itemsize
+    apart = odd_lines(strip, x.itemsize)
     for task in prange(parts * groups * blocks * strips):
         r0, block = task % strips * strip, task // strips % blocks
         g, part = task // strips // blocks % groups, task // strips // blocks // groups

@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit, prange
 
 from .microkernel import ROWS, WIDE, tiles
-from .panels import aligned, panel_vectors, turn
+from .panels import aligned, odd_lines, panel_vectors, turn
 from .threads import parallel
 from .vector import BYTES, distance, vector_code
 
@@ -202,18 +202,19 @@ def weights(x, gy, m, r, top, left):
     """(O, C, r, r): the sums over all pixels of gy (N, OH, OW, O) times what x (N, H, W, C) each tap meets."""
     C, (N, OH, OW, O) = x.shape[3], gy.shape
     places, count = (m + r - 1) ** 2, N * -(-OH // m) * -(-OW // m)
-    V, M, U = (aligned(places * n, x.dtype) for n in (count * C, count * O, C * O))
+    apart = odd_lines(C, x.itemsize)
+    V, M, U = (aligned(places * n, x.dtype) for n in (count * apart, count * O, C * O))
     gw, zeros = np.empty((O, C, r, r), x.dtype), np.zeros(max(C, O), x.dtype)
-    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (0,) * m, (0,) * r, top, left, zeros, V, M)
-    _multiply(V, M, count, C, O, places, zeros, U)
+    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (0,) * m, (0,) * r, top, left, zeros, apart, V, M)
+    _multiply(V, M, count, C, O, places, zeros, apart, U)
     _transform_back(U, (0,) * m, (0,) * r, C, O, gw.reshape(-1))
     return gw
 
 
 @parallel
-def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, V, M):
-    """V = B' x B and M = A gy A', BLOCK tiles at a time: V (blocks, places, BLOCK, C), M (blocks, places, panels of O,
-    BLOCK, NR).  The last block is as long as it is."""
+def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, apart, V, M):
+    """V = B' x B and M = A gy A', BLOCK tiles at a time: V (blocks, places, BLOCK, C), its rows `apart` numbers apart,
+    and M (blocks, places, panels of O, BLOCK, NR).  The last block is as long as it is."""
     (_, _, _, C), (N, OH, OW, O) = shape, gy_shape
     m, side, vector = len(tile), len(tile) + len(kernel) - 1, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
@@ -226,7 +227,7 @@ def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, V, M
             n, ty, tx = (first + t) // TW // TH, (first + t) // TW % TH, (first + t) % TW
             _tile_places(shape, n, ty * m - top, tx * m - left, side, outside, x_at)
             for place in range(places):
-                to[place] = (first * places + place * few + t) * C
+                to[place] = (first * places + place * few + t) * apart
             _input(V, to, x, x_at, C // vector, tile, kernel)
             _tile_places(gy_shape, n, ty * m, tx * m, m, beyond, g_at)
             n0 = 0
@@ -241,7 +242,7 @@ def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, V, M
 
 
 @parallel
-def _multiply(V, M, count, C, O, places, zeros, U):
+def _multiply(V, M, count, C, O, places, zeros, apart, U):
     """U (places, C, O) = V' M, summed over the tiles."""
     vector = BYTES // V.itemsize
     wide = WIDE * vector
@@ -257,7 +258,7 @@ def _multiply(V, M, count, C, O, places, zeros, U):
             for first in range(0, count, BLOCK):
                 few = min(BLOCK, count - first)
                 tiles(U, place * C * O + n0, rows, 0, C, O - n0, width, zeros, 0, first == 0, V.dtype.type(-np.inf), V,
-                      (first * places + place * few) * C, table, padded, none, 1, few, C, M,
+                      (first * places + place * few) * apart, table, padded, none, 1, few, apart, M,
                       (first * places + place * few) * O + n0 * few, none)
             n0 += width * vector
 

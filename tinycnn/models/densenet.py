@@ -56,6 +56,11 @@ from .resnet_d2l import stem as book_stem
 PAPER = "Huang et al. 2017, Densely Connected Convolutional Networks"
 
 
+def joined(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (N, C_i, H, W) one behind the other: (N, sum of C_i, H, W)."""
+    return maps[0] if len(maps) == 1 else cat(maps, 1)
+
+
 class DenseLayer(Module):
     """norm, ReLU, 1x1, norm, ReLU, 3x3 on all maps so far; with bn_size 0 norm, ReLU, 3x3 alone (section 3)."""
 
@@ -72,7 +77,7 @@ class DenseLayer(Module):
         self.dropout = Dropout(drop_rate)
 
     def _joined(self, *maps):
-        return self.conv1(norm_relu(self.norm1, self.relu1, cat(maps, 1)))
+        return self.conv1(norm_relu(self.norm1, self.relu1, joined(maps)))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """All maps so far, each (N, C_i, H, W) -> (N, growth_rate, H, W)"""
@@ -95,7 +100,9 @@ class DenseBlock(ModuleDict):
         maps = [x]
         for layer in self.values():
             maps.append(layer(maps))
-        return cat(maps, 1)
+            if not layer.memory_efficient:           # joined once, and not again by each layer behind
+                maps = [joined(maps)]
+        return joined(maps)
 
 
 class Transition(Sequential):
