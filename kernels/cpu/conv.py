@@ -146,17 +146,15 @@ def conv2d_input(gy, weight, win, groups):
     if not all(taps for _, _, taps in phases):       # strides that leave pixels out
         gx.fill(0)
     for ys, xs, taps in phases:
-        if not taps:
-            continue
         if band:                                     # all phases along a line at once
-            if xs.first == 0:
+            if xs.first == 0 and ys.taps.size:
                 _several(band, gy, ys, band_panels(band, weight.swapaxes(0, 1), ys.taps), gx)
-        elif how == "grouped":
+        elif taps and how == "grouped":
             width = Og if Cg > 1 else 1
             turned = weight.reshape(-1, width, Cg, win.KH * win.KW)[..., taps]           # (G, O/G, C/G, taps)
             turned = turned.transpose(3, 1, 0, 2).reshape(len(taps), width, C)
             _grouped(gy, ys, xs, turned, width, gx)
-        else:
+        elif taps:
             _dense(how, gy, ys, xs, _turned_panels(weight, taps, groups), groups, Cg, gx)
     if C > Cg * groups:
         gx = gx.reshape(*gx.shape[:3], groups, Og).sum(4)
