@@ -83,6 +83,30 @@ def test_the_three_passes_equal_the_reference(geometry, dtype, layout, with_bias
         np.testing.assert_array_equal(a, e)
 
 
+@given(geometry=geometries(), dtype=dtypes, with_bias=st.booleans())
+@examples
+def test_with_a_relu_it_is_the_relu_of_the_convolution(geometry, dtype, with_bias):
+    (x, weight, bias, _), (win, groups) = arrays(geometry, dtype, normal), (geometry[0], geometry[3])
+    given_ = x, weight, bias if with_bias else None, win, groups
+    for kernels in (reference, cpu):
+        np.testing.assert_array_equal(kernels.conv2d(*given_, True), kernels.relu(kernels.conv2d(*given_)))
+
+
+@pytest.mark.parametrize("how, shape", [("direct", (2, 20, 70, 3)), ("winograd4", (2, 32, 48, 3)),
+                                        ("winograd2", (2, 32, 48, 3)), ("winograd2", (2, 32, 48, 5)),
+                                        ("grouped", (2, 64, 64, 3))], ids=str)
+def test_every_algorithm_ends_with_the_relu_and_hands_nan_on(how, shape):
+    N, C, O, kernel = shape
+    groups = 16 if how == "grouped" else 1
+    geometry = window((9, 8), kernel, 1, kernel // 2), C // groups, O // groups, groups, N
+    x, weight, bias, _ = arrays(geometry, np.float32, normal)
+    x[0, :, 4, 4] = np.nan
+    y = cpu.conv2d(x, weight, bias, geometry[0], groups, how=how)
+    raised = cpu.conv2d(x, weight, bias, geometry[0], groups, True, how)
+    assert np.isnan(y).any() and (y < 0).any()
+    np.testing.assert_array_equal(raised, cpu.relu(y))
+
+
 @given(geometry=geometries(), dtype=dtypes, layout=layouts)
 @examples
 def test_im2col_and_col2im_equal_the_reference(geometry, dtype, layout):
