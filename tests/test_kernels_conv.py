@@ -261,53 +261,6 @@ def python(code):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-GUARDED = """
-import ctypes, json, mmap
-import numpy as np
-import tinycnn
-import test_kernels_conv as t
-
-PAGE, libc = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True)
-libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-homes = []
-
-def guarded(x, at_end):
-    '''x at the end, or the beginning, of memory whose neighbours must not be touched: the process dies if they are.'''
-    pages = -(-x.nbytes // PAGE)
-    home = mmap.mmap(-1, (pages + 2) * PAGE)
-    homes.append(home)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(home))
-    for page in (0, pages + 1):
-        assert not libc.mprotect(start + page * PAGE, PAGE, 0)
-    flat = np.frombuffer(home, x.dtype, x.size, PAGE + (pages * PAGE - x.nbytes if at_end else 0))
-    flat[:] = x.ravel()
-    return flat.reshape(x.shape)
-
-def images(x, at_end):
-    return guarded(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), at_end).transpose(0, 3, 1, 2)
-
-done = 0
-for N, C, O, G, *rest in t.GEOMETRIES:
-    geometry = t.window(*rest), C // G, O // G, G, N
-    x, weight, bias, gy = t.arrays(geometry, np.float32)
-    expected = t.three_passes(t.reference, geometry, x, weight, bias, gy)
-    for at_end in (True, False):
-        given = images(x, at_end), guarded(weight, at_end), guarded(bias, at_end), images(gy, at_end)
-        for a, e in zip(t.three_passes(t.cpu, geometry, *given), expected):
-            np.testing.assert_array_equal(a, e)
-        a, b = guarded(t.whole((N * 7, C), "f"), at_end), guarded(t.whole((C, O), "f", 1), at_end)
-        np.testing.assert_array_equal(t.cpu.matmul(a, b), a @ b)
-        np.testing.assert_array_equal(t.cpu.matmul(b.T, a.T), b.T @ a.T)
-        done += 1
-print(json.dumps(done))
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="guards pages with mprotect")
-def test_nothing_outside_the_arrays_is_read():
-    assert python(GUARDED) == 2 * len(GEOMETRIES)
-
-
 CACHED = """
 import json
 from importlib import import_module
