@@ -31,7 +31,7 @@ SLACK = 64                                           # Numba asks for up to 64 b
 PAGE, UNTOUCHED, libc = mmap.PAGESIZE, 0xff, ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
-# N, C, O, groups, size, kernel, stride, padding, dilation, beside those of test_kernels_conv.py: every algorithm, panels
+# N, C, O, groups, size, kernel, stride, padding, dilation, beside test_kernels_conv.py's: every algorithm, panels
 # of every width, strips and blocks that are cut.
 CONVOLUTIONS = [
     (2, 32, 48, 1, (9, 11), 3, 1, 1, 1), (1, 64, 33, 1, (6, 6), 3, 1, 1, 1), (2, 16, 32, 1, (9, 8), 5, 1, 2, 1),

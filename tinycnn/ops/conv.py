@@ -90,7 +90,7 @@ def conv2d_relu(input, weight, bias=None, stride=1, padding=0, dilation=1, group
 
     Other arguments and errors as conv2d.
     """
-    return _convolve("conv2d_relu", input, weight, bias, stride, padding, dilation, groups, 2, True, residual)
+    return _convolve("conv2d", input, weight, bias, stride, padding, dilation, groups, 2, True, residual)
 
 
 @function
