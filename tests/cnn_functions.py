@@ -31,6 +31,8 @@ FUNCTIONS = {   # name: (function of the tensors, their shapes)
     "rms_norm": (lambda x, w: F.rms_norm(x, (4,), w), (3, 4), (4,)),
     "local_response_norm": (lambda x: F.local_response_norm(x, 3, 0.5, 0.7, 1.2), (1, 4, 3)),
     "conv2d": (lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 0), groups=2), (1, 2, 3, 3), (2, 1, 2, 2), (2,)),
+    "conv2d_relu": (lambda x, w, b, r: F.conv2d_relu(x, w, b, (2, 1), (1, 0), groups=2, residual=r), (1, 2, 3, 3),
+                    (2, 1, 2, 2), (2,), (1, 2, 2, 2)),
     "conv_transpose2d": (lambda x, w: F.conv_transpose2d(x, w, stride=2), (1, 2, 2, 2), (2, 1, 2, 2)),
     "linear": (F.linear, (2, 3), (2, 3), (2,)),
     "max_pool2d": (lambda x: F.max_pool2d(x, 2, 1), (1, 2, 3, 3)),

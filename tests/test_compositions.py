@@ -110,6 +110,9 @@ PAIRS = {       # name: (fused, composed, shapes)
     "softmax": (lambda x: F.softmax(x, 1), lambda x: x.exp() / x.exp().sum(1, keepdim=True), IMAGE),
     "log_softmax": (lambda x: F.log_softmax(x, -1), lambda x: log_probabilities(x, -1), (4, 5)),
     "linear": (F.linear, lambda x, w, b: (x.unsqueeze(1) * w).sum(2) + b, (3, 4), (5, 4), (5,)),
+    "conv2d_relu with residual": (
+        lambda x, w, b, r: F.conv2d_relu(x, w, b, 2, 1, residual=r),
+        lambda x, w, b, r: positive_part(convolved(x, w, b, 2, 1) + r), (2, 2, 5, 4), (3, 2, 3, 3), (3,), (2, 3, 3, 2)),
     "conv2d": (lambda x, w, b: F.conv2d(x, w, b, 2, 1), lambda x, w, b: convolved(x, w, b, 2, 1),
                (2, 3, 4, 5), (4, 3, 3, 3), (4,)),
     "conv1d": (F.conv1d, lambda x, w, b: (tc.stack([x[:, :, i:i + 3] for i in range(3)], -1).unsqueeze(1)

@@ -1,4 +1,6 @@
 """Batch norms folded into the layers before them: the same results, fewer layers."""
+from collections import Counter
+
 import numpy as np
 import pytest
 import tinycnn as tc
@@ -40,6 +42,54 @@ def test_a_fused_net_gives_the_same_logits(name, dtype, bound):
     assert abs(after - before).max() <= bound * abs(before).max()
 
 
+def ops(y):
+    """How often each op occurs in the graph behind y."""
+    names, seen, waiting = Counter(), set(), [y]
+    while waiting:
+        t = waiting.pop()
+        if t is not None and t._node is not None and id(t) not in seen:
+            seen.add(id(t))
+            names[t._node.name] += 1
+            waiting += t._node.parents
+    return names
+
+
+@pytest.mark.parametrize("name, convolutions", [("resnet18", 20), ("regnetx32_d2l", None), ("resnet20_cifar", 19)])
+def test_additions_and_relus_go_into_the_convolutions(name, convolutions):
+    model = lived_in(tc.models.create_model(name)).fuse()
+    found = ops(model(tc.zeros((1, next(model.parameters()).shape[1], 32, 32))))
+    assert not {"add", "relu", "batch_norm", "batch_norm_relu"} & set(found) and found["conv2d_relu_output"]
+    if convolutions:
+        assert found["conv2d_relu_output"] + found["conv2d_output"] == convolutions
+
+
+class Plain(nn.Module):
+    """Layers as they are often written: each called by itself; one ReLU is called twice, one result is seen twice."""
+
+    def __init__(self):
+        self.conv1, self.norm1, self.relu1 = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()
+        self.conv2, self.relu2 = nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()
+        self.conv3, self.conv4, self.twice = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.ReLU()
+        self.conv5, self.relu5 = nn.Conv2d(3, 3, 1), nn.ReLU()
+
+    def forward(self, x):
+        x = self.relu2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
+        x = self.twice(self.conv4(self.twice(self.conv3(x))))
+        y = self.conv5(x)
+        return self.relu5(y) + y
+
+
+def test_relu_layers_are_found_by_the_graph():
+    model = lived_in(Plain())
+    x = tc.randn(2, 1, 5, 6)
+    before = model(x)
+    assert ops(before) == {"conv2d_output": 5, "batch_norm": 1, "relu": 5, "add": 1}
+    after = model.fuse(x)(x)
+    assert ops(after) == {"conv2d_output": 3, "conv2d_relu_output": 2, "relu": 3, "add": 1}
+    assert {name for name, m in model.named_children() if isinstance(m, nn.Identity)} == {"conv1", "relu1", "relu2"}
+    np.testing.assert_allclose(after.numpy(), before.numpy(), rtol=1e-5, atol=1e-6)
+
+
 class Odd(nn.Module):
     """A convolution whose result others see, too; one that is called twice; a norm without weight behind a Linear."""
 
@@ -62,8 +112,8 @@ def test_only_what_a_norm_alone_sees_is_folded():
     before = model(x).numpy()
     assert model.fuse(x) is model
     kept = {name for name, m in model.named_children() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))}
-    assert kept == {"norm1", "norm2", "behind"} and isinstance(model.norm3, nn.Identity)
-    assert model.linear.bias is not None and model.linear.bias.shape == (4,)
+    assert kept == {"norm1", "norm2", "behind"} and isinstance(model.linear, nn.Identity)
+    assert model.norm3.bias is not None and model.norm3.bias.shape == (4,)
     np.testing.assert_allclose(model(x).numpy(), before, rtol=1e-5, atol=1e-6)
 
 

@@ -5,9 +5,9 @@ import pytest
 import tinycnn as tc
 from tinycnn import nn
 from tinycnn.models import create_model
-from tinycnn.nn.fused import norm_relu
+from tinycnn.nn.fused import then_relu
 
-X = np.random.default_rng(0).standard_normal((3, 4, 5, 5))
+X = np.moveaxis(np.random.default_rng(0).standard_normal((3, 5, 5, 4)), -1, 1)       # channels last, as results are
 
 
 class Doubled(nn.ReLU):
@@ -24,6 +24,11 @@ def norm():
     return nn.BatchNorm2d(4, dtype=np.float64)
 
 
+def convolution(**options):
+    tc.manual_seed(0)
+    return nn.Conv2d(4, 4, 3, padding=1, dtype=np.float64, **options)
+
+
 def replaced():
     layer = norm()
     layer.forward = lambda x: x + 1
@@ -38,6 +43,9 @@ PAIRS = {   # name: (norm, relu, whether they are fused)
     "hook on the norm": (lambda: hooked(norm(), "register_forward_hook"), nn.ReLU, False),
     "hook before the ReLU": (norm, lambda: hooked(nn.ReLU(), "register_forward_pre_hook"), False),
     "replaced forward": (replaced, nn.ReLU, False),
+    "convolution": (convolution, nn.ReLU, True),
+    "grouped, reflecting": (lambda: convolution(groups=2, padding_mode="reflect", bias=False), nn.ReLU, True),
+    "hook on the convolution": (lambda: hooked(convolution(), "register_forward_hook"), nn.ReLU, False),
 }
 
 
@@ -50,13 +58,14 @@ def test_fused_or_not_it_is_one_after_the_other(name, training, residual):
     for together in (True, False):
         a, b, x = make_norm().train(training), make_relu(), tc.Tensor(X, requires_grad=True)
         if together:
-            y = norm_relu(a, b, x, residual if residual is None else tc.Tensor(residual))
+            y = then_relu(a, b, x, residual if residual is None else tc.Tensor(residual))
             same = residual is None or residual.shape == X.shape
-            assert (y._node.name == "batch_norm_relu") == (fused and same)
+            assert (y._node.name in ("batch_norm_relu", "conv2d_relu_output")) == (fused and same)
         else:
             y = b(a(x) if residual is None else a(x) + tc.Tensor(residual))
         (y * y).sum().backward()
-        outcomes.append([y.data, x.grad.data, *a.state_dict().values()])
+        gradients = [p.grad.data for p in a.parameters() if p.grad is not None]
+        outcomes.append([y.data, x.grad.data, *a.state_dict().values(), *gradients])
     for one, other in zip(*outcomes, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -69,6 +78,18 @@ def test_sequential_fuses_neighbours():
     layers[1].register_forward_hook(lambda module, inputs, output: seen.append(float(output.min())))
     np.testing.assert_array_equal(layers(tc.Tensor(X.astype(np.float32))).data, y.data)
     assert seen and seen[0] < 0                      # the hook sees what the norm gives, not what the ReLU leaves
+
+
+@pytest.mark.parametrize("residual", [None, np.float32, "bfloat16"])
+def test_in_autocast_the_dtype_is_that_of_one_after_the_other(residual):
+    pytest.importorskip("ml_dtypes")
+    layer, x = nn.Conv2d(4, 4, 1), tc.Tensor(X.astype(np.float32))
+    some = None if residual is None else x.to(residual)
+    with tc.autocast("cpu"):
+        y, expected = then_relu(layer, None, x, some), layer(x)
+        expected = nn.functional.relu(expected if some is None else expected + some)
+    assert y.dtype == expected.dtype
+    np.testing.assert_array_equal(y.float().data, expected.float().data)
 
 
 def test_errors_name_the_norm():

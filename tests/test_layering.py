@@ -33,7 +33,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "recompute": {"autograd", "backend", "random", "walk"},
     "cases": {"autograd", "backend", "derivatives", "dtypes", "gradcheck", "methods", "models", "nn"},
     "conformance": {"autograd", "backend", "io", "methods", "nn"},
-    "nn": {"dtypes", "autograd", "backend", "methods", "ops", "random"},
+    "nn": {"autocast", "autograd", "backend", "dtypes", "methods", "ops", "random"},
     "optim": {"autograd", "backend"},
     "data": {"backend"},
     "io": {"autograd", "backend"},

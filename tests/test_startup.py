@@ -97,6 +97,15 @@ def test_numbas_own_setting_is_left_alone():
     assert numba.config.CACHE_DIR == os.environ.get("NUMBA_CACHE_DIR", "")
 
 
+def test_the_ladders_machine_code_lies_there_too():
+    cpu, ladder = (import_module(f"tinycnn.kernels.{name}") for name in ("cpu.pool", "ladder"))
+    usual = Path(cpu._max_windows.kernel.stats.cache_path)
+    modules = [import_module(f"{ladder.__name__}.{name}") for name in ("conv", "norm", "peak", "pool")]
+    own = [Path(getattr(f, "kernel", f).stats.cache_path) for module in modules for f in vars(module).values()
+           if getattr(f, "__module__", None) == module.__name__ and hasattr(getattr(f, "kernel", f), "stats")]
+    assert len(own) > 4 and {path.parent for path in own} == {usual.parent}      # Numba adds a folder per package
+
+
 def test_empty_cache():
     tc.empty_cache()
     tc.empty_cache("cpu")
@@ -117,7 +126,8 @@ def test_empty_cache_where_cupy_is_there_and_no_gpu(monkeypatch):
 
 def test_warmup(capsys):
     assert main(["warmup", "lenet"]) == 0
-    assert "found on disk" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "found on disk" in out and err == "1/1 lenet\n"
     with pytest.raises(SystemExit):
         main(["warmup", "--dtype", "int8"])
     assert main(["warmup", "no_such_model"]) == 2

@@ -293,6 +293,20 @@ def test_progress_in_a_file_is_plain_lines():
     assert not {"\r", "\x1b"} & set(stream.getvalue())
 
 
+@pytest.mark.parametrize("make", [Lines, Bar, lambda s: Tqdm(pytest.importorskip("tqdm").tqdm, s)])
+def test_progress_of_other_work(make):
+    stream = io.StringIO()
+    show = make(stream)
+    for done, name in enumerate(["one", "two", ""]):
+        show.part(name, done, 2)
+    text = stream.getvalue()
+    assert text.index("one") < text.index("two") and "2" in text
+    if type(show) is Lines:
+        assert text == "1/2 one\n2/2 two\n"
+    else:                                            # it goes when all is done
+        assert text.endswith(("\r", "\x1b[K"))
+
+
 @pytest.mark.parametrize("make", [Bar, lambda s: Tqdm(pytest.importorskip("tqdm").tqdm, s)])
 def test_bar(make):
     stream = io.StringIO()

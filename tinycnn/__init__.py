@@ -22,7 +22,7 @@ from .autograd import (
 )
 from .backend import (
     empty_cache, get_float32_conv_precision, get_float32_matmul_precision, set_float32_conv_precision,
-    set_float32_matmul_precision,
+    set_float32_matmul_precision, use_tuned_convolutions,
 )
 from .gradcheck import gradcheck, gradcheck_model, gradgradcheck
 from .ops.activation import celu, hardshrink, prelu, relu, selu, threshold

@@ -22,7 +22,7 @@ import numpy as np
 from .backend import autocast_dtype, known
 from .dtypes import floating, is_floating, sixteen_bits
 
-NARROW = set("""conv1d conv2d conv_transpose1d conv_transpose2d linear matmul mm bmm mv prelu""".split())
+NARROW = set("""conv1d conv2d conv2d_relu conv_transpose1d conv_transpose2d linear matmul mm bmm mv prelu""".split())
 WIDE = set("""
     pow exp expm1 log log10 log1p log2 reciprocal rsqrt tan softplus cumprod cumsum prod sum mean var std norm logsumexp
     softmax log_softmax softmin layer_norm group_norm rms_norm normalize local_response_norm cosine_similarity

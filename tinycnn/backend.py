@@ -44,6 +44,17 @@ _LIBRARIES = {library: device for device, library in DEVICES.items()}
 _SAMPLED = 32                                        # elements looked at by `fingerprint`
 
 
+def use_tuned_convolutions(file: str | os.PathLike | bool | None = None) -> None:
+    """Take the algorithms of convolutions on the CPU from a file that `tinycnn tune` wrote, from now on.
+
+    file   a path; None: the one that TINYCNN_TUNED names, or this user's own (the default); False: none, the choices
+           are those of kernels/cpu/choose.py alone
+
+    Raises OSError if that path cannot be read, ValueError if it is damaged or for another machine or other kernels.
+    """
+    import_module("tinycnn.kernels.cpu.tuned").use(file)
+
+
 def kernels(array: Any) -> ModuleType:
     """The kernels for `array`'s device and dtype: a module with the names of tinycnn/kernels/reference.
 

@@ -10,7 +10,7 @@ from numba import prange
 from .layout import flat_alike
 from .threads import parallel
 
-__all__ = ["relu", "relu_backward"]
+__all__ = ["add_relu", "relu", "relu_backward"]
 
 BLOCK = 1 << 14
 
@@ -20,6 +20,12 @@ def relu(x):
     y = np.empty_like(x)
     _relu(x, y)
     return restore(y)
+
+
+def add_relu(x, residual):
+    (x, residual), restore = flat_alike(x, residual)
+    _add_relu(x, residual)
+    return restore(x)
 
 
 def relu_backward(g, y):
@@ -34,6 +40,14 @@ def _relu(x, y):
     for block in prange((x.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
             y[i] = 0 if x[i] < 0 else x[i]           # nan is not below 0
+
+
+@parallel
+def _add_relu(x, residual):
+    for block in prange((x.size + BLOCK - 1) // BLOCK):
+        for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
+            total = x[i] + residual[i]
+            x[i] = 0 if total < 0 else total
 
 
 @parallel

@@ -47,9 +47,9 @@ def kept_machine_code():
 
 def _folder(chosen):
     """The folder for today's sources; None if no folder can be written at all."""
-    places = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__", *_users_folder()]
+    places = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__", *users_folder()]
     for place in places:
-        folder = place / f"kernels-{_sources()}"
+        folder = place / f"kernels-{sources()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -64,7 +64,7 @@ def _folder(chosen):
     return _for_this_process()
 
 
-def _users_folder():
+def users_folder():
     """[the user's cache folder]; [] for a user without a home, as in some containers."""
     try:
         return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinycnn"]
@@ -83,7 +83,7 @@ def _for_this_process():
     return folder
 
 
-def _sources():
+def sources():
     """A hash of the sources that end up in kernels."""
     text = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     return hashlib.sha256(text).hexdigest()[:16]

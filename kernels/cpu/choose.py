@@ -13,11 +13,15 @@
                                                              5x5: 0.4 at 96 to 256 channels 26x26, 0.7 at 48 6x6
     direct       all of them                                 everything else
 
-The choice depends on the layer and never on the batch: an image's result must not depend on its company.
+The choice depends on the layer and never on the batch: an image's result must not depend on its company.  Where
+`tinycnn tune` has measured another algorithm to be faster on this machine, that one is taken (tuned.py).
 """
+from functools import lru_cache
+
 import numpy as np
 
 from ..precision import get_float32_conv_precision
+from . import tuned
 from .grouped import T, suits
 from .vector import REGISTERS, lanes
 
@@ -32,16 +36,31 @@ def algorithm(pass_, win, inside, outside, groups, dtype):
     pass_            "output" or "input", the map that is computed; or "weight"
     inside, outside  channels of a group, in and out
     """
+    layer = tuned.Layer(pass_, win, inside, outside, groups, np.dtype(dtype))
+    measured = tuned.choice(layer)
+    return measured if measured and measured in possible(layer) else by_table(layer, get_float32_conv_precision())
+
+
+def possible(layer):
+    """All algorithms that compute a layer as exactly as is asked for."""
+    _, win, inside, outside, groups, dtype = layer
+    grouped = ["grouped"] * (groups > 1 and (inside == 1 or suits(inside, outside, dtype)))
+    exact = get_float32_conv_precision() == "highest"
+    sizes = () if not _transformable(win, inside, outside, groups, dtype) else (4, 2) if win.KH == 3 else (2,)
+    return ["direct", *grouped, *(f"winograd{m}" for m in sizes if m + win.KH - 1 == 4 or not exact)]
+
+
+@lru_cache(1024)                                     # for a small layer the choice takes as long as the work
+def by_table(layer, precision):
+    """The table's choice; `precision` is the one now set, by which some algorithms are not possible."""
+    pass_, win, inside, _, _, dtype = layer
+    names = possible(layer)
     alone = REGISTERS == 32 and inside == lanes(dtype) and (pass_ != "weight" or win.OW < T)
-    if groups > 1 and (inside == 1 or suits(inside, outside, dtype) and not alone):
+    if "grouped" in names and not alone:
         return "grouped"
     height, width = (win.H, win.W) if pass_ == "input" else (win.OH, win.OW)
-    if not _transformable(win, inside, outside, groups, dtype):
-        return "direct"
-    r, costs = win.KH, {"direct": DIRECT[pass_ == "weight", win.KH]}
-    for m in (4, 2) if r == 3 else (2,):
-        if m + r - 1 == 4 or get_float32_conv_precision() != "highest":
-            costs[f"winograd{m}"] = _cost(pass_, height, width, m, r)
+    costs = {"direct": DIRECT.get((pass_ == "weight", win.KH), 0)}
+    costs |= {f"winograd{m}": _cost(pass_, height, width, m, win.KH) for m in (4, 2) if f"winograd{m}" in names}
     return min(costs, key=costs.get)
 
 

@@ -116,8 +116,11 @@ def joined(x, ys, xs):
 
 # ---------------------------------------------------------------------------------------- the three passes
 
-def conv2d(x, weight, bias, win, groups, how=None):
-    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW); `how`: the algorithm, in place of the table's"""
+def conv2d(x, weight, bias, win, groups, relu=False, how=None):
+    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW); relu: what is below 0 becomes 0
+
+    how   the algorithm, in place of the table's
+    """
     (O, Cg), KK, x, (ys, xs) = weight.shape[:2], win.KH * win.KW, nhwc(x), forward(win)
     y = _empty(len(x), win.OH, win.OW, O, x.dtype)
     how = how or algorithm("output", win, Cg, O // groups, groups, x.dtype)
@@ -125,13 +128,13 @@ def conv2d(x, weight, bias, win, groups, how=None):
         pass
     elif how == "grouped":
         kernels = weight.reshape(O, Cg, KK).transpose(2, 1, 0)                           # (taps, C/G, O)
-        _grouped(_repeated(x, O), ys, xs, kernels, Cg, y, bias)
+        _grouped(_repeated(x, O), ys, xs, kernels, Cg, y, bias, relu)
     elif band := how == "direct" and groups == 1 and banded(win, False, Cg, O, x.dtype):
-        _several(band, x, ys, band_panels(band, weight, ys.taps), y, bias)
+        _several(band, x, ys, band_panels(band, weight, ys.taps), y, bias, relu)
     else:
         panels = pack_columns(_flat(weight), groups, O // groups * Cg * KK, (1, 0), Cg * KK, _by_tap(Cg, KK), Cg * KK,
                               O // groups, Cg * KK)
-        _dense(how, x, ys, xs, panels, groups, O // groups, y, bias)
+        _dense(how, x, ys, xs, panels, groups, O // groups, y, bias, relu)
     return nchw(y)
 
 
@@ -230,29 +233,30 @@ def _repeated(x, channels):
     return x if x.shape[3] == channels else np.repeat(x, channels // x.shape[3], 3)
 
 
-def _grouped(x, ys, xs, kernels, width, out, bias=None):
+def _grouped(x, ys, xs, kernels, width, out, bias=None, relu=False):
     grouped.correlate(x.reshape(-1), Image(*x.shape, 0), ys, xs, kernels, width, out.reshape(-1), Image(*out.shape, 0),
-                      bias)
+                      bias, relu)
 
 
-def _dense(how, x, ys, xs, panels, groups, columns, out, bias=None):
+def _dense(how, x, ys, xs, panels, groups, columns, out, bias=None, relu=False):
     """One pass over all output pixels of one walk along each axis, written into out (N, OH, OW, groups * columns)."""
     if how in TILES:
-        winograd.correlate(x, panels, TILES[how], len(ys.offsets), -ys.offsets[0], -xs.offsets[0], out, bias)
+        winograd.correlate(x, panels, TILES[how], len(ys.offsets), -ys.offsets[0], -xs.offsets[0], out, bias,
+                           relu)
         return
     inside = x.shape[3] // groups
     if groups == 1:
         x, ys, xs, inside = joined(x, ys, xs)
     correlate(x.reshape(-1), Image(*x.shape, inside), inside, 1, ys, xs, panels, columns, out.reshape(-1),
-              Image(*out.shape, columns), bias)
+              Image(*out.shape, columns), bias, relu)
 
 
-def _several(band, x, ys, panels, out, bias=None):
+def _several(band, x, ys, panels, out, bias=None, relu=False):
     """`_dense` for blocks of neighbouring pixels (band.py)."""
     N, H, W, C = out.shape
     blocks = out.reshape(N, H, W // band.pixels, band.pixels * C)
     _dense("direct", x, ys, band.walk, panels, 1, blocks.shape[3], blocks,
-           None if bias is None else np.tile(bias, band.pixels))
+           None if bias is None else np.tile(bias, band.pixels), relu)
 
 
 # ---------------------------------------------------------------------------------------- im2col for its own sake

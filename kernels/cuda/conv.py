@@ -5,7 +5,7 @@ import numpy as np
 
 from ..precision import get_float32_matmul_precision
 from ..reference import conv as reference
-from . import columns, direct, igemm, pointwise
+from . import columns, direct, elementwise, igemm, pointwise
 from .arrays import in_float, new, plain
 from .blas import gemm
 from .launch import launch
@@ -58,9 +58,10 @@ def col2im(cols, win):
 
 
 @in_float(reference)
-def conv2d(x, weight, bias, win, groups):
-    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW)"""
-    return _way(x, x.shape[1], weight.shape[0], win, groups).conv2d(x, weight, bias, win, groups)
+def conv2d(x, weight, bias, win, groups, relu=False):
+    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW); relu: what is below 0 becomes 0"""
+    y = _way(x, x.shape[1], weight.shape[0], win, groups).conv2d(x, weight, bias, win, groups)
+    return elementwise.relu(y) if relu else y
 
 
 @in_float(reference)

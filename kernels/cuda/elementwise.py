@@ -5,7 +5,7 @@ from ..reference import activation, math
 from .arrays import channels_last, dense, in_float, new_like
 from .launch import launch
 
-__all__ = ["relu", "relu_backward", "erf"]
+__all__ = ["add_relu", "relu", "relu_backward", "erf"]
 FILE = "elementwise.cu"
 
 
@@ -21,6 +21,12 @@ def _map(kernel, x):
 def relu(x):
     """max(0, x), elementwise; nan stays nan."""
     return _map("relu", x)
+
+
+@in_float(activation)
+def add_relu(x, residual):
+    """max(0, x + residual), elementwise."""
+    return relu(x + residual)
 
 
 @in_float(activation)

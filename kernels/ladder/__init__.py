@@ -8,8 +8,12 @@ peak.py   what the machine can do at best: the yardstick of the race
 All rungs of an operation have the signature, and give the results, of kernels/reference; the last is the kernel that
 the engine uses (where it is the best; kernels/cpu/choose.py).  docs/ladder.md walks up the first of them.
 """
-from .conv import RUNGS as CONV2D
-from .norm import RUNGS as BATCH_NORM
-from .pool import RUNGS as MAX_POOL2D
+from ..cpu.cache import kept_machine_code
+
+with kept_machine_code():
+    from .conv import RUNGS as CONV2D
+    from .norm import RUNGS as BATCH_NORM
+    from .peak import copy_rate, product_rate  # noqa: F401
+    from .pool import RUNGS as MAX_POOL2D
 
 LADDERS = {"conv2d": CONV2D, "max_pool2d": MAX_POOL2D, "batch_norm": BATCH_NORM}

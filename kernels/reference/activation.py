@@ -1,12 +1,18 @@
 """Elementwise kernels of activation functions."""
 from ._xp import array_module
 
-__all__ = ["relu", "relu_backward"]
+__all__ = ["add_relu", "relu", "relu_backward"]
 
 
 def relu(x):
     """max(0, x), elementwise; nan stays nan."""
     return array_module(x).maximum(x, x.dtype.type(0))
+
+
+def add_relu(x, residual):
+    """max(0, x + residual), elementwise, in x's place where that is possible; returns it."""
+    x += residual
+    return array_module(x).maximum(x, x.dtype.type(0), out=x)
 
 
 def relu_backward(g, y):

@@ -9,6 +9,7 @@
 A grouped convolution is G independent products: the channels are split into a group axis, and matmul broadcasts
 over (N, G).  The three functions conv2d, conv2d_input and conv2d_weight are the three sides of one bilinear map.
 """
+from . import activation
 from ._xp import array_module
 
 __all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight", "matmul"]
@@ -50,14 +51,15 @@ def col2im(cols, win):
     return xp.ascontiguousarray(padded[:, :, win.PH:win.PH + win.H, win.PW:win.PW + win.W])
 
 
-def conv2d(x, weight, bias, win, groups):
-    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW)"""
+def conv2d(x, weight, bias, win, groups, relu=False):
+    """(N, C, H, W), (O, C/G, KH, KW), (O,) or None -> (N, O, OH, OW); relu: what is below 0 becomes 0"""
     N, O = x.shape[0], weight.shape[0]
     K = weight[0].size
     cols = im2col(x, win).reshape(N, groups, K, win.OH * win.OW)          # (N, G, C/G*KH*KW, OH*OW)
     w = weight.reshape(groups, O // groups, K)                            # (G, O/G, C/G*KH*KW)
     y = (w @ cols).reshape(N, O, win.OH, win.OW)
-    return y if bias is None else y + bias.reshape(O, 1, 1)
+    y = y if bias is None else y + bias.reshape(O, 1, 1)
+    return activation.relu(y) if relu else y
 
 
 def conv2d_input(gy, weight, win, groups):

@@ -25,6 +25,11 @@ CASES = [
     case("conv2d", (1, 2, 5, 4), (3, 2, 2, 3), padding="valid"),
     case("conv2d", (2, 1, 7, 2), (2, 1, 3, 1), stride=(3, 1)),                            # stride leaves a rest
     case("conv2d", (0, 2, 4, 4), (3, 2, 3, 3), (3,)),                                     # empty batch
+    case("conv2d_relu_output", (2, 4, 5, 4), (6, 2, 3, 2), (6,), (2, 6, 3, 2), **_GROUPED),
+    case("conv2d_relu", (2, 3, 5, 4), (4, 3, 3, 2), (4,)),
+    case("conv2d_relu", (2, 3, 6, 5), (2, 3, 3, 3), stride=(2, 1), padding=1),
+    case("conv2d_relu", (4, 4, 3), (6, 2, 3, 3), (6,), 1, 1, 1, 2, (6, 4, 3)),
+    case("conv2d_relu", (2, 3, 4, 5), (4, 3, 1, 1), None, 1, 0, 1, 1, (4, 1, 5)),         # a residual that is broadcast
     case("conv1d", (2, 3, 7), (4, 3, 3), (4,), stride=2, padding=1),
     case("conv1d", (2, 4, 6), (4, 2, 2), padding="same", groups=2),
     case("conv1d", (2, 6), (3, 2, 3), dilation=2),

@@ -42,7 +42,8 @@ def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
         image, weight, g = x(2, C, win.H, win.W), x(O, C // G, win.KH, win.KW, seed=1), x(2, O, win.OH, win.OW, seed=2)
         calls["im2col"].append((image, win))
         calls["col2im"].append((x(2, C * win.KH * win.KW, win.OH * win.OW), win))
-        calls["conv2d"] += [(image, weight, x(O, seed=3), win, G), (image, weight, None, win, G)]
+        calls["conv2d"] += [(image, weight, x(O, seed=3), win, G), (image, weight, None, win, G),
+                            (image, weight, x(O, seed=3), win, G, True)]
         calls["conv2d_input"].append((g, weight, win, G))
         calls["conv2d_weight"].append((image, g, win, G))
         calls["max_pool2d"].append((image.round(), win))
@@ -102,6 +103,7 @@ def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
                                                         smoothing))
     special = np.array([[-1.0, 0.0, -0.0, np.nan, np.inf, -np.inf, 2.5]], dtype)
     calls["relu"] += [(special,), (x(3, 400),), (x(2, 3, 4, 5),)]
+    calls["add_relu"] += [(special, special[:, ::-1].copy()), (x(2, 3, 4, 5), x(2, 3, 4, 5, seed=1))]
     calls["relu_backward"] += [(special, special[:, ::-1].copy()), (x(2, 3, 4, 5), x(2, 3, 4, 5, seed=1))]
     calls["erf"] += [(special,), (x(7, 9),), (x(2, 3, 4, 5),)]
     for kind in ("sigmoid", "tanh", "silu", "gelu", "gelu_tanh"):
@@ -146,7 +148,7 @@ def outcome(kernels: ModuleType, name: str, arguments: tuple, move: Callable[[An
 
 def narrowed(arguments: tuple, dtype: str) -> tuple[list, list]:
     """Images, of two dimensions or more, and a convolution's bias in 16 bits; and the same values in float32."""
-    least = 1 if len(arguments) == 5 and type(arguments[3]) is Window else 2
+    least = 1 if len(arguments) > 4 and type(arguments[3]) is Window else 2
     narrow = [a.astype(floating(dtype)) if isinstance(a, np.ndarray) and a.dtype == np.float32 and a.ndim >= least
               else a for a in arguments]
     return narrow, [a.astype(np.float32) if half.is_half(a) else a for a in narrow]

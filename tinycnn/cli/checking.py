@@ -148,7 +148,8 @@ def _numba_facts() -> dict[str, Any]:
     known = vars(import_module("tinycnn.kernels.cpu.pool")).values()
     folder = next(f.kernel.stats.cache_path for f in known if hasattr(f, "kernel"))
     usable = folder and (os.access(folder, os.W_OK) or not os.path.exists(folder))
-    return {"numba_threads": numba.config.NUMBA_NUM_THREADS, "threading_layer": layer,
+    tuned = import_module("tinycnn.kernels.cpu.tuned")
+    return {"numba_threads": numba.config.NUMBA_NUM_THREADS, "threading_layer": layer, "tuned": tuned.state(),
             "cache": folder if usable else f"{folder or 'none'} (not writable: all is compiled again in each process)"}
 
 

@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _conformance, _race, _warmup,
-                _doctor):
+                _tune, _doctor):
         add(verbs)
     return parser
 
@@ -178,6 +178,22 @@ def _warmup(verbs: Any) -> None:
     p.add_argument("models", nargs="*", metavar="MODEL", help="names from `tinycnn models` (default: nets that "
                    "together have all usual layers)")
     p.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+
+
+def _tune(verbs: Any) -> None:
+    p = _verb(verbs, "tune", "tuning:tune", "measure which algorithm computes each convolution fastest, and keep it",
+              "Times the three passes of every convolution of the models by every algorithm that is exact enough.  "
+              "Where another than the table's gains clearly, it is kept in a file of this user for this machine, and "
+              "taken from then on, whatever the batch; results differ by rounding.  TINYCNN_TUNED=off, or the path of "
+              "another file, overrides that.")
+    p.add_argument("models", nargs="*", metavar="MODEL", help="names from `tinycnn models` (default: four usual nets)")
+    p.add_argument("--input", type=_shape, metavar="N,C,H,W", help="shape of their input (default: 8 images of the "
+                   "model's own size)")
+    p.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    p.add_argument("--seconds", type=_real, metavar="S", default=0.2, help="for each algorithm of each pass (0.2)")
+    p.add_argument("--gain", type=_real, metavar="X", default=0.05, help="keep what takes this part less time (0.05)")
+    p.add_argument("--file", metavar="FILE", help="keep the choices there")
+    p.add_argument("--reset", action="store_true", help="remove the file: the table's choices again")
 
 
 def _doctor(verbs: Any) -> None:

@@ -1,7 +1,6 @@
 """The verb warmup: compile before the first training run, and not in it."""
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from importlib import import_module
 from time import perf_counter
@@ -19,14 +18,16 @@ IMAGES = 2                                           # kernels are compiled for 
 
 def warmup(args: Namespace) -> Result:
     """A training step and a classification of each model: how long, and how many kernels were compiled."""
-    rows = []
-    for name in args.models or USUAL:
-        print(f"tinycnn: {name} ...", file=sys.stderr, flush=True)
+    from ..train.progress import progress
+    rows, names, show = [], args.models or USUAL, progress()
+    for i, name in enumerate(names):
+        show.part(name, i, len(names))
         before, start = _counts(), perf_counter()
         _use(name, np.dtype(args.dtype))
         loaded, compiled = (now - then for now, then in zip(_counts(), before))
         rows.append({"model": name, "seconds": round(perf_counter() - start, 2), "compiled": compiled,
                      "loaded": loaded})
+    show.part("", len(names), len(names))
     text = table(["model", "seconds", "compiled", "found on disk"], [list(r.values()) for r in rows], right=range(1, 4))
     return Result(text, {"models": rows, "compiled": sum(r["compiled"] for r in rows)})
 

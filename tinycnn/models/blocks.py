@@ -7,7 +7,7 @@ from typing import Any
 from ..autograd import Tensor
 from ..ops.shape import cat
 from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Module, ReLU, Sequential, functional as F
-from ..nn.fused import norm_relu
+from ..nn.fused import then_relu
 
 
 class ConvNormActivation(Sequential):
@@ -38,7 +38,7 @@ class BasicConv2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, OH, OW)"""
-        return norm_relu(self.bn, None, self.conv(x))
+        return then_relu(self.bn, None, self.conv(x))
 
 
 class SqueezeExcitation(Module):
@@ -54,7 +54,7 @@ class SqueezeExcitation(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same"""
-        return x * F.sigmoid(self.fc2(F.relu(self.fc1(self.avgpool(x)))))
+        return x * F.sigmoid(self.fc2(then_relu(self.fc1, None, self.avgpool(x))))
 
 
 def make_divisible(v: float, divisor: int) -> int:

@@ -44,7 +44,7 @@ from ..nn import (
     Sequential,
     init,
 )
-from ..nn.fused import norm_relu
+from ..nn.fused import then_relu
 from ..ops.shape import cat
 from ..recompute import checkpoint
 from .base import ConvNet, initialise
@@ -77,14 +77,14 @@ class DenseLayer(Module):
         self.dropout = Dropout(drop_rate)
 
     def _joined(self, *maps):
-        return self.conv1(norm_relu(self.norm1, self.relu1, joined(maps)))
+        return self.conv1(then_relu(self.norm1, self.relu1, joined(maps)))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """All maps so far, each (N, C_i, H, W) -> (N, growth_rate, H, W)"""
         again = self.memory_efficient and self.training
         x = checkpoint(self._joined, *maps) if again else self._joined(*maps)
         if self.bottleneck:
-            x = self.conv2(norm_relu(self.norm2, self.relu2, x))
+            x = self.conv2(then_relu(self.norm2, self.relu2, x))
         return self.dropout(x)
 
 

@@ -43,6 +43,7 @@ from ..nn import (
     functional as F,
     init,
 )
+from ..nn.fused import then_relu
 from ..ops.shape import cat, flatten
 from .auxiliary import AuxiliaryNet
 from .base import ConvNet, initialise, numbered
@@ -178,10 +179,10 @@ class BookInception(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, width(row), H, W)"""
-        b1 = F.relu(self.b1_1(x))
-        b2 = F.relu(self.b2_2(F.relu(self.b2_1(x))))
-        b3 = F.relu(self.b3_2(F.relu(self.b3_1(x))))
-        b4 = F.relu(self.b4_2(self.b4_1(x)))
+        b1 = then_relu(self.b1_1, None, x)
+        b2 = then_relu(self.b2_2, None, then_relu(self.b2_1, None, x))
+        b3 = then_relu(self.b3_2, None, then_relu(self.b3_1, None, x))
+        b4 = then_relu(self.b4_2, None, self.b4_1(x))
         return cat([b1, b2, b3, b4], 1)
 
 

@@ -42,7 +42,7 @@ from ..nn import (
     Sequential,
     init,
 )
-from ..nn.fused import norm_relu
+from ..nn.fused import then_relu
 from .base import ConvNet, initialise
 from .blocks import ConvNormActivation, SqueezeExcitation, make_divisible
 from .recipes import DEFAULT, book, imagenet
@@ -175,9 +175,9 @@ class BookBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        y = norm_relu(self.bn1, None, self.conv1(x))
-        y = self.conv3(norm_relu(self.bn2, None, self.conv2(y)))
-        return norm_relu(self.bn3, None, y, x if self.conv4 is None else self.bn4(self.conv4(x)))
+        y = then_relu(self.bn1, None, self.conv1(x))
+        y = self.conv3(then_relu(self.bn2, None, self.conv2(y)))
+        return then_relu(self.bn3, None, y, x if self.conv4 is None else self.bn4(self.conv4(x)))
 
 
 def anynet_d2l(arch: Row[tuple] = ((4, 32, 16, 1), (6, 80, 16, 1)), stem_channels: int = 32, num_classes: int = 10,

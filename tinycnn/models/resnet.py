@@ -27,7 +27,7 @@ from typing import Any
 
 from ..autograd import Tensor
 from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, init
-from ..nn.fused import norm_relu
+from ..nn.fused import then_relu
 from ..recompute import checkpoint
 from .base import ConvNet, initialise
 from .recipes import DEFAULT, cifar, imagenet
@@ -55,7 +55,7 @@ class Block(Module):
 
     def _whole(self, x):
         y = self.branch(x)
-        return norm_relu(self.last_norm, self.relu, y, x if self.downsample is None else self.downsample(x))
+        return then_relu(self.last_norm, self.relu, y, x if self.downsample is None else self.downsample(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, expansion * width, H/stride, W/stride)"""
@@ -77,7 +77,7 @@ class BasicBlock(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, planes, H/stride, W/stride)"""
-        return self.conv2(norm_relu(self.bn1, self.relu, self.conv1(x)))
+        return self.conv2(then_relu(self.bn1, self.relu, self.conv1(x)))
 
     @property
     def last_norm(self) -> Module:
@@ -102,8 +102,8 @@ class Bottleneck(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, 4 * planes, H/stride, W/stride)"""
-        x = norm_relu(self.bn1, self.relu, self.conv1(x))
-        x = norm_relu(self.bn2, self.relu, self.conv2(x))
+        x = then_relu(self.bn1, self.relu, self.conv1(x))
+        x = then_relu(self.bn2, self.relu, self.conv2(x))
         return self.conv3(x)
 
     @property

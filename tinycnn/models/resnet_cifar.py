@@ -22,7 +22,7 @@ from __future__ import annotations
 from ..autograd import Tensor
 from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Identity, Linear, Module, ReLU, Sequential
 from ..nn import functional as F, init
-from ..nn.fused import norm_relu
+from ..nn.fused import then_relu
 from ..recompute import checkpoint
 from .base import ConvNet, initialise
 from .recipes import DEFAULT, cifar
@@ -60,8 +60,8 @@ class BasicBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        y = self.conv2(norm_relu(self.bn1, None, self.conv1(x)))
-        return norm_relu(self.bn2, None, y, self.shortcut(x))
+        y = self.conv2(then_relu(self.bn1, None, self.conv1(x)))
+        return then_relu(self.bn2, None, y, self.shortcut(x))
 
 
 class Stage(Sequential):
@@ -121,8 +121,8 @@ class WideBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        active = norm_relu(self.bn1, None, x)
-        y = self.conv2(self.dropout(norm_relu(self.bn2, None, self.conv1(active))))
+        active = then_relu(self.bn1, None, x)
+        y = self.conv2(self.dropout(then_relu(self.bn2, None, self.conv1(active))))
         return y + (x if self.shortcut is None else self.shortcut(active))
 
 

@@ -32,7 +32,7 @@ from ..nn import (
     Sequential,
     init,
 )
-from ..nn.fused import norm_relu
+from ..nn.fused import then_relu
 from .base import ConvNet, initialise
 from .recipes import DEFAULT, book
 from .registry import register_family
@@ -50,8 +50,8 @@ class Residual(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        y = self.conv2(norm_relu(self.bn1, None, self.conv1(x)))
-        return norm_relu(self.bn2, None, y, x if self.conv3 is None else self.conv3(x))
+        y = self.conv2(then_relu(self.bn1, None, self.conv1(x)))
+        return then_relu(self.bn2, None, y, x if self.conv3 is None else self.conv3(x))
 
 
 def stem(in_channels: int) -> Sequential:

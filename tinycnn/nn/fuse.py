@@ -1,11 +1,16 @@
-"""Batch norm for inference at no cost: folded into the weights of the layer before it.
+"""Batch norm and ReLU for inference at no cost: folded into the layer before them.
 
     y = weight * (conv(x) - mean) / sqrt(var + eps) + bias        all but conv(x) are constants in evaluation
 
       = conv'(x),   kernels' = kernels * s,   bias' = (bias_of_conv - mean) * s + bias,   s = weight / sqrt(var + eps)
 
+    before      conv --> norm --> + --> relu       The convolution goes to where the norm was: there nn/fused.py finds
+                                  ^                it, and has it add and raise to 0 what it computes in the same pass
+    after       ------> conv', +, relu ------      (functional.conv2d_relu)
+                                ^
+
 Which layer comes before which is not read off their names: the model runs once, on no images, and the graph that it
-leaves tells.  A layer is changed only if nothing but the norm sees its result.
+leaves tells.  A layer is changed only if nothing but the norm, or the ReLU, sees its result.
 """
 from __future__ import annotations
 
@@ -15,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, enable_grad, no_grad
+from .containers import Sequential
+from .layers.activation import ReLU
 from .layers.conv import Conv1d, Conv2d
 from .layers.linear import Identity, Linear
 from .layers.norm import BatchNorm1d, BatchNorm2d
@@ -25,10 +32,12 @@ SIDES = 28, 32, 64, 96, 224, 299, 512                # of the square images that
 
 
 def fuse(model: Module, example: Tensor | None = None) -> Module:
-    """Fold every batch norm that follows a convolution or linear layer into its weights, in place; returns the model.
+    """Fold every batch norm that follows a convolution or linear layer into its weights, and ReLUs into convolutions,
+    in place; returns the model.
 
-    model    in evaluation: call eval() first.  A folded norm becomes an Identity: what it had learned is in the
-             weights, and the model is for inference from then on
+    model    in evaluation: call eval() first.  The layer takes the norm's place, with what that had learned in its
+             weights, and leaves an Identity in its own; the model is for inference from then on.  A ReLU layer that is
+             called once, behind a convolution in another container, moves to it: Sequential(convolution, ReLU)
     example  an input of the model, of which only shape and dtype count; by default square images of as many channels
              as the first convolution takes, or rows for the first linear layer
 
@@ -37,36 +46,56 @@ def fuse(model: Module, example: Tensor | None = None) -> Module:
     As torch.ao.quantization.fuse_modules for conv and norm.
 
     >>> from tinycnn import nn
-    >>> fuse(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval())[1]
-    Identity()
+    >>> fuse(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval())
+    Sequential(
+      (0): Identity()
+      (1): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
+      (2): ReLU()
+    )
     """
     if model.training:
         raise ValueError("fuse: the model is in training, where batch norm uses the batch's statistics: call eval() "
                          "first")
-    for layer, norm in _pairs(model, example):
-        _fold(layer, norm)
-        for parent in model.modules():
-            for name, child in list(parent.named_children()):
-                if child is norm:
-                    setattr(parent, name, Identity())
+    moved: dict[Module, Module] = {}
+    for layer, after in _pairs(model, example):
+        if type(after) is ReLU:
+            layer = moved.get(layer, layer)
+            if isinstance(layer, Conv2d) and not _in_one_sequential(model, layer, after):
+                _replace(model, {layer: Sequential(layer, ReLU()), after: Identity()})
+        else:
+            _fold(layer, after)
+            _replace(model, {layer: Identity(), after: layer})
+            moved[after] = layer
     return model
 
 
+def _replace(model, others):
+    """Put another module in the place of each."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if child in others:
+                setattr(parent, name, others[child])
+
+
+def _in_one_sequential(model, *layers):
+    """Whether all are parts of one Sequential, which runs them together (nn/fused.py)."""
+    return any(isinstance(m, Sequential) and set(layers) <= set(m) for m in model.modules())
+
+
 def _pairs(model, example):
-    """(layer, norm behind it) where the norm alone sees the layer's result, each called once."""
+    """(layer, norm or ReLU behind it), in the order of calls, where that alone sees the layer's result, each called
+    once."""
     made: dict[int, tuple[Module, Tensor]] = {}
     calls: Counter[int] = Counter()
     found: list[tuple[Module, Module, Tensor]] = []
 
     def after(module: Module, inputs: Any, output: Tensor) -> None:
         calls[id(module)] += 1
-        if isinstance(module, (BatchNorm1d, BatchNorm2d)):
-            layer, y = made.get(id(inputs[0]), (None, None))
-            if y is inputs[0] and layer is not None and module.running_mean is not None:
-                found.append((layer, module, y))
-        else:
-            made[id(output)] = module, output
-    kinds = (Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d)
+        layer, y = made.get(id(inputs[0]), (None, None))
+        if y is inputs[0] and _folds(layer, module):
+            found.append((layer, module, y))
+        made[id(output)] = module, output
+    kinds = (Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d, ReLU)
     hooks = [m.register_forward_hook(after) for m in model.modules() if isinstance(m, kinds)]
     refused = None
     try:
@@ -86,6 +115,14 @@ def _pairs(model, example):
             hook.remove()
     return [(layer, norm) for layer, norm, y in found
             if uses[id(y)] == 1 and calls[id(layer)] == calls[id(norm)] == 1]
+
+
+def _folds(layer, after):
+    """Whether one can be folded into the other."""
+    if type(after) is ReLU:
+        return isinstance(layer, (Conv2d, BatchNorm2d))
+    normed = isinstance(after, (BatchNorm1d, BatchNorm2d)) and after.running_mean is not None
+    return normed and isinstance(layer, (Conv1d, Conv2d, Linear))
 
 
 def _examples(model, example):

@@ -1,7 +1,7 @@
-"""Layers that compute together what they would compute one after the other: batch norm, addition and ReLU.
+"""Layers that compute together what they would compute one after the other: batch norm or convolution, addition, ReLU.
 
-    conv --> norm --> relu            conv --> norm --> + --> relu
-             [-- one --]                       [------ one -----]
+    conv --> norm --> relu            conv --> norm --> + --> relu            conv --> relu
+             [-- one --]                       [------ one -----]             [-- one ---]
                                       x ----------------^
 
 Only where nobody can tell: the layers are plain ones, and no hook waits for what is between them.
@@ -11,20 +11,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..autocast import is_autocast_enabled
 from ..autograd import Tensor
 from . import functional as F
 from .layers.activation import ReLU
+from .layers.conv import Conv2d
 from .layers.norm import BatchNorm1d, BatchNorm2d
 from .module import Module
 
+_NORMS = BatchNorm2d, BatchNorm1d
 
-def norm_relu(norm: Module, relu: Module | None, x: Tensor, residual: Tensor | None = None) -> Tensor:
-    """relu(norm(x) + residual), or without it relu(norm(x)).  relu None: functional.relu."""
-    same = residual is None or (residual.shape, residual.dtype) == (x.shape, x.dtype)
-    if same and _plain(norm, BatchNorm2d, BatchNorm1d) and (relu is None or _plain(relu, ReLU)):
-        return norm(x, relu=True, residual=residual)
-    y = norm(x)
+
+def then_relu(layer: Module, relu: Module | None, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    """relu(layer(x) + residual), or without it relu(layer(x)).  relu None: functional.relu."""
+    if _fits(layer, x, residual) and (relu is None or _plain(relu, ReLU)):
+        return layer(x, relu=True, residual=residual)
+    y = layer(x)
     return (F.relu if relu is None else relu)(y if residual is None else y + residual)
+
+
+def _fits(layer, x, residual):
+    """Whether the layer can add the residual and end with a ReLU, and give what it would give otherwise."""
+    if _plain(layer, Conv2d):                        # in autocast it would round what it adds
+        return residual is None or not is_autocast_enabled()
+    return _plain(layer, *_NORMS) and (residual is None or (residual.shape, residual.dtype) == (x.shape, x.dtype))
 
 
 def _plain(layer, *kinds):
@@ -35,12 +45,12 @@ def _plain(layer, *kinds):
 
 
 def run(layers: Iterable[Module], x: Any) -> Any:
-    """The layers one after the other; a batch norm and the ReLU behind it in one pass."""
+    """The layers one after the other; a batch norm or convolution and the ReLU behind it in one pass."""
     layers = list(layers)
     while layers:
         layer = layers.pop(0)
-        if layers and isinstance(layer, (BatchNorm2d, BatchNorm1d)) and isinstance(layers[0], ReLU):
-            x = norm_relu(layer, layers.pop(0), x)
+        if layers and isinstance(layer, (Conv2d, *_NORMS)) and isinstance(layers[0], ReLU):
+            x = then_relu(layer, layers.pop(0), x)
         else:
             x = layer(x)
     return x

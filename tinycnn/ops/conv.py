@@ -13,6 +13,7 @@ from __future__ import annotations
 from ..autograd import op
 from ..backend import kernels
 from ..methods import function
+from .activation import relu, relu_gradient
 from .arguments import as_images, as_tensor, check_dtypes, from_images, sizes, sliding
 from .basic import add, reshape, sum_to
 
@@ -26,6 +27,23 @@ def conv2d_output(x, weight, bias, win, groups):
         lambda g: conv2d_input(g, weight, win, groups),
         lambda g: conv2d_weight(x, g, win, groups),
         lambda g: reshape(sum_to(g, (1, O, 1, 1)), (O,)))
+
+
+@op
+def conv2d_relu_output(x, weight, bias, residual, win, groups):
+    """relu(conv2d_output(x, weight, bias) + residual); residual: (N, O, OH, OW) or None."""
+    k = kernels(x.data)
+    y = k.conv2d(x.data, weight.data, None if bias is None else bias.data, win, groups, residual is None)
+    if residual is not None:
+        y = k.add_relu(y, residual.data)
+    O = weight.shape[0]
+
+    def vjp(g, wanted, y):
+        g = relu_gradient(g, y.detach())
+        return (conv2d_input(g, weight, win, groups) if wanted[0] else None,
+                conv2d_weight(x, g, win, groups) if wanted[1] else None,
+                reshape(sum_to(g, (1, O, 1, 1)), (O,)) if wanted[2] else None, g, None, None)
+    return y, vjp
 
 
 @op
@@ -65,6 +83,17 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 @function
+def conv2d_relu(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, residual=None):
+    """relu(conv2d(input, ...) + residual): what ends a layer or a residual block, without a pass over memory for each.
+
+    residual   None: nothing is added; a tensor of another shape or dtype than the result's is added as x + y does
+
+    Other arguments and errors as conv2d.
+    """
+    return _convolve("conv2d", input, weight, bias, stride, padding, dilation, groups, 2, True, residual)
+
+
+@function
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """1-d convolution (cross-correlation) of a batch of sequences.
 
@@ -76,7 +105,7 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _convolve("conv1d", input, weight, bias, stride, padding, dilation, groups, 1)
 
 
-def _convolve(name, input, weight, bias, stride, padding, dilation, groups, dims):
+def _convolve(name, input, weight, bias, stride, padding, dilation, groups, dims, with_relu=False, residual=None):
     input, weight, bias = map(as_tensor, (input, weight, bias))
     x, w = as_images(name, input, dims), _as_kernels(name, weight, dims)
     _check(name, input, weight, bias, groups)
@@ -89,7 +118,13 @@ def _convolve(name, input, weight, bias, stride, padding, dilation, groups, dims
         raise ValueError(f"{name}: groups={groups} does not divide the {w.shape[0]} output channels of weight "
                          f"{weight.shape}: it must divide both input and output channels")
     win = _window(name, x.shape[2:], w.shape[2:], stride, padding, dilation, dims)
-    return from_images(conv2d_output(x, w, bias, win, groups), input.ndim, dims)
+    if not with_relu:
+        return from_images(conv2d_output(x, w, bias, win, groups), input.ndim, dims)
+    residual, alike = as_tensor(residual), ((*input.shape[:-3], w.shape[0], win.OH, win.OW), input.dtype)
+    if residual is not None and (residual.shape, residual.dtype) != alike:
+        return relu(add(from_images(conv2d_output(x, w, bias, win, groups), input.ndim, dims), residual))
+    residual = None if residual is None else as_images(name, residual, dims)
+    return from_images(conv2d_relu_output(x, w, bias, residual, win, groups), input.ndim, dims)
 
 
 def _window(name, size, kernel_size, stride, padding, dilation, dims):

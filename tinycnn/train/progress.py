@@ -18,18 +18,25 @@ class Silent:
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
         """After each epoch: its row of the history."""
 
+    def part(self, name: str, done: int, total: int) -> None:
+        """Of other work: before each part its name and how many are done; at the end done == total."""
+
     def note(self, text: str) -> None:
         """Anything else worth saying."""
 
 
 class Lines(Silent):
-    """One plain line per epoch: for files, pipes and CI logs."""
+    """One plain line per epoch, or part of other work: for files, pipes and CI logs."""
 
     def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stderr
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
         self.note(_line(row, epochs))
+
+    def part(self, name: str, done: int, total: int) -> None:
+        if done < total:
+            self.note(f"{done + 1}/{total} {name}")
 
     def note(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
@@ -47,9 +54,10 @@ class Bar(Lines):
         if now - self._drawn < REDRAW and done < total:
             return
         self._drawn = now
-        width = max(10, min(40, shutil.get_terminal_size().columns - 50))
-        filled = width * done // total
-        self._write(f"epoch {epoch}/{epochs} |{'#' * filled}{'-' * (width - filled)}| {done}/{total} loss {loss:.4f}")
+        self._write(f"epoch {epoch}/{epochs} {_bar(done, total)} loss {loss:.4f}")
+
+    def part(self, name: str, done: int, total: int) -> None:
+        self._write(f"{_bar(done, total)} {name}" if done < total else "")
 
     def note(self, text: str) -> None:
         self._write("")
@@ -74,11 +82,23 @@ class Tqdm(Lines):
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update(done - self._bar.n)
 
+    def part(self, name: str, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = self._tqdm(total=total, file=self.stream, leave=False, mininterval=0)
+        self._bar.set_description_str(name, refresh=False)
+        self._bar.update(done - self._bar.n)
+        self._bar.refresh()
+        if done == total:
+            self._close()
+
     def note(self, text: str) -> None:
+        self._close()
+        super().note(text)
+
+    def _close(self):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        super().note(text)
 
 
 def progress(stream: TextIO | None = None) -> Silent:
@@ -91,6 +111,12 @@ def progress(stream: TextIO | None = None) -> Silent:
     except ImportError:
         return Bar(stream)
     return Tqdm(tqdm, stream)
+
+
+def _bar(done: int, total: int) -> str:
+    width = max(10, min(40, shutil.get_terminal_size().columns - 50))
+    filled = width * done // total
+    return f"|{'#' * filled}{'-' * (width - filled)}| {done}/{total}"
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:

@@ -70,13 +70,12 @@ class _Convolution(_Conv):
         self._set(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device,
                   dtype)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """functional.conv2d (conv1d) with the layer's weight and options."""
+    def _arguments(self, input):
+        """Those of functional.conv2d (conv1d)."""
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._border(), self.padding_mode), 0
-        convolve = F.conv2d if self.dims == 2 else F.conv1d
-        return convolve(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
 
     def _border(self):
         """(left, right, top, bottom) for functional.pad."""
@@ -96,6 +95,14 @@ class Conv2d(_Convolution):
     Both start uniform in +-1/sqrt(fan_in).  As torch.nn.Conv2d.
     """
 
+    def forward(self, input: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
+        """functional.conv2d with the layer's weight and options.
+
+        relu   functional.conv2d_relu instead, with the residual: see nn/fused.py
+        """
+        arguments = self._arguments(input)
+        return F.conv2d_relu(*arguments, residual) if relu else F.conv2d(*arguments)
+
 
 class Conv1d(_Convolution):
     """See functional.conv1d.  weight (out_channels, in_channels/groups, K), bias (out_channels,).
@@ -104,6 +111,10 @@ class Conv1d(_Convolution):
     """
 
     dims = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        """functional.conv1d with the layer's weight and options."""
+        return F.conv1d(*self._arguments(input))
 
 
 class _Transposed(_Conv):
