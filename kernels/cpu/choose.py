@@ -38,7 +38,7 @@ def algorithm(pass_, win, inside, outside, groups, dtype):
     """
     layer = tuned.Layer(pass_, win, inside, outside, groups, np.dtype(dtype))
     measured = tuned.choice(layer)
-    return measured if measured and measured in possible(layer) else by_table(layer, get_float32_conv_precision())
+    return measured if measured and measured in possible(layer) else by_table(layer)
 
 
 def possible(layer):
@@ -50,9 +50,14 @@ def possible(layer):
     return ["direct", *grouped, *(f"winograd{m}" for m in sizes if m + win.KH - 1 == 4 or not exact)]
 
 
+def by_table(layer):
+    """The table's choice."""
+    return _cheapest(layer, get_float32_conv_precision())
+
+
 @lru_cache(1024)                                     # for a small layer the choice takes as long as the work
-def by_table(layer, precision):
-    """The table's choice; `precision` is the one now set, by which some algorithms are not possible."""
+def _cheapest(layer, precision):
+    """What the table says while the precision is this one."""
     pass_, win, inside, _, _, dtype = layer
     names = possible(layer)
     alone = REGISTERS == 32 and inside == lanes(dtype) and (pass_ != "weight" or win.OW < T)

@@ -47,8 +47,8 @@ def room_for(columns, dtype):
 
 @njit(cache=True)
 def odd_lines(size, itemsize):
-    """How far apart rows of so many numbers should begin: an odd number of cache lines, for at a multiple of 8 lines, say,
-    a column of 128 rows would share an eighth of the first cache."""
+    """How far apart rows of so many numbers should begin: an odd number of cache lines.  (With a multiple of 8 lines a
+    column of 128 rows would share an eighth of the first cache.)"""
     return ((size * itemsize + LINE - 1) // LINE | 1) * LINE // itemsize
 
 

@@ -23,7 +23,7 @@ from numba import njit, prange
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, move, odd_lines, panel_vectors, room_for
 from .threads import parallel
-from .vector import BYTES, distance, lanes
+from .vector import BYTES, distance
 
 STRIP, PIXELS, COLUMNS, TASKS = 384, 128, 64, 8
 

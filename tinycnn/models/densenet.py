@@ -56,7 +56,7 @@ from .resnet_d2l import stem as book_stem
 PAPER = "Huang et al. 2017, Densely Connected Convolutional Networks"
 
 
-def joined(maps: Sequence[Tensor]) -> Tensor:
+def joined(maps: Row[Tensor]) -> Tensor:
     """Maps (N, C_i, H, W) one behind the other: (N, sum of C_i, H, W)."""
     return maps[0] if len(maps) == 1 else cat(maps, 1)
 
