@@ -24,6 +24,7 @@ from .backend import (
     empty_cache, get_float32_conv_precision, get_float32_matmul_precision, set_float32_conv_precision,
     set_float32_matmul_precision,
 )
+from .explain import explain as _explain
 from .gradcheck import gradcheck, gradcheck_model, gradgradcheck
 from .ops.activation import celu, hardshrink, prelu, relu, selu, threshold
 from .ops.basic import (
