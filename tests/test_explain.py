@@ -140,8 +140,8 @@ def test_recording_lines_leaves_nothing_behind_and_goes_with_anomaly_mode():
 def test_a_leaf():
     told = tc.ones((2, 3), requires_grad=True).explain()
     assert told.op is None and told.shape == (2, 3) and told.requires_grad
-    assert str(told) == ("a leaf: (2, 3) float32\n"
-                         "  state        on cpu, version 0, requires grad; made by the user, or computed without recording")
+    assert str(told) == ("a leaf: (2, 3) float32\n  state        on cpu, version 0, requires grad; "
+                         "made by the user, or computed without recording")
 
 
 def test_after_the_graph_was_freed():
@@ -176,7 +176,8 @@ def cube(x):
 
 def test_an_op_of_the_users():
     told = cube(tc.ones(2, requires_grad=True)).explain()
-    assert told.formula == "x cubed." and told.gradients == (("x", "g * 3 * x * x"),) and "test_explain.py" in told.source
+    assert told.formula == "x cubed." and told.gradients == (("x", "g * 3 * x * x"),)
+    assert "test_explain.py" in told.source
 
 
 def test_an_op_whose_source_is_not_at_hand():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ContextDecorator
+from functools import lru_cache
 from linecache import getline
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,6 @@ from typing import NamedTuple
 from .recording import Node
 
 _HERE = Path(__file__).parent
-_ENGINE = (str(_HERE / "ops"), str(_HERE / "nn"))    # folders whose lines say nothing of who wanted the op
 _plain = Node.__init__
 _users = 0                                           # how many want the callers recorded
 
@@ -76,13 +76,19 @@ def _located(node, name, parents, vjps, output):
     node.caller = find_caller()
 
 
+@lru_cache(maxsize=None)
+def _is_engine(filename):
+    """Whether the lines of a file say nothing of who wanted an op."""
+    path = Path(filename)
+    return path.parent == _HERE or path.is_relative_to(_HERE / "ops") or path.is_relative_to(_HERE / "nn")
+
+
 def find_caller() -> Caller:
     """The caller of the op that is being computed, two frames up."""
     frame, file, line, modules = sys._getframe(2), None, 0, []
     while frame is not None:
-        name = frame.f_code.co_filename
-        if file is None and not name.startswith(_ENGINE) and Path(name).parent != _HERE:
-            file, line = name, frame.f_lineno
+        if file is None and not _is_engine(frame.f_code.co_filename):
+            file, line = frame.f_code.co_filename, frame.f_lineno
         if frame.f_code.co_name == "__call__" and hasattr(me := frame.f_locals.get("self"), "named_modules"):
             modules.append(me)
         frame = frame.f_back

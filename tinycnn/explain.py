@@ -34,7 +34,7 @@ from typing import Any, Iterator, NamedTuple
 from .autograd import OPS, Tensor
 from .backend import fingerprint
 from .callers import Caller
-from .formulas import arguments, definitions, formula, mentioned
+from .formulas import definitions, formula, mentioned
 from .methods import function
 
 _JOINT = "all"                                       # whose gradient it is, if one vjp gives those of all inputs
@@ -122,7 +122,8 @@ class Explanation(NamedTuple):
         if self.op is None:
             grad = "requires grad" if self.requires_grad else "requires no grad"
             return f"on {self.device}, version {self.version}, {grad}; made by the user, or computed without recording"
-        return f"on {self.device}, version {self.version}" + "; freed by backward(): inputs and saved arrays are gone" * self.freed
+        freed = "; freed by backward(): inputs and saved arrays are gone" * self.freed
+        return f"on {self.device}, version {self.version}{freed}"
 
 
 def _layers(caller):
@@ -214,7 +215,7 @@ def _names(operation, parents):
 
 
 def _held(vjp: FunctionType) -> Iterator[tuple[str, Any]]:
-    """(name, tensor or array) of all that a vjp keeps alive by mentioning it, also in containers and local functions."""
+    """(name, tensor or array) of all that a vjp mentions, and so keeps alive, also in containers and local functions."""
     stack, seen = [("", vjp)], set()
     while stack:
         name, value = stack.pop()
