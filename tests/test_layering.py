@@ -26,6 +26,7 @@ MAY_IMPORT = {                      # layer: the tinycnn layers it may import (i
     "autograd": {"anomaly", "autocast", "backend", "callers", "dtypes", "methods", "recording", "walk"},
     "formulas": {"methods"},
     "explain": {"autograd", "backend", "callers", "formulas", "methods"},
+    "graph": {"autograd", "explain", "io", "methods"},
     "amp": {"autocast", "autograd", "backend"},
     "random": set(),
     "ops": {"dtypes", "autograd", "backend", "methods", "random"},

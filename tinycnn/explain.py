@@ -215,7 +215,7 @@ def _names(operation, parents):
 
 
 def _held(vjp: FunctionType) -> Iterator[tuple[str, Any]]:
-    """(name, tensor or array) of all that a vjp mentions, and so keeps alive, also in containers and local functions."""
+    """(name, tensor or array) of all that a vjp mentions and so keeps alive, also in containers and local functions."""
     stack, seen = [("", vjp)], set()
     while stack:
         name, value = stack.pop()
