@@ -42,7 +42,13 @@ class Caller(NamedTuple):
         return getline(self.file, self.line).strip() if self.file else ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.code}" if self.file else ""
+        return f"{short_path(self.file)}:{self.line}: {self.code}" if self.file else ""
+
+
+def short_path(file: str) -> Path:
+    """The path of a file; for those of the package itself from its folder on."""
+    path = Path(file)
+    return path.relative_to(_HERE.parent) if path.is_relative_to(_HERE) else path
 
 
 class record_lines(ContextDecorator):

@@ -26,14 +26,13 @@ from __future__ import annotations
 import sys
 from functools import partial
 from inspect import signature, unwrap
-from pathlib import Path
 from textwrap import indent
 from types import FunctionType
 from typing import Any, Iterator, NamedTuple
 
 from .autograd import OPS, Tensor
 from .backend import fingerprint
-from .callers import Caller
+from .callers import Caller, short_path
 from .formulas import definitions, formula, mentioned
 from .methods import function
 
@@ -200,10 +199,7 @@ def _first_paragraph(operation):
 def _place(operation):
     """file:line, for the engine's own from its folder on."""
     code = getattr(unwrap(operation), "__code__", None) if operation else None
-    if code is None:
-        return ""
-    path, home = Path(code.co_filename), Path(__file__).parents[1]
-    return f"{path.relative_to(home) if path.is_relative_to(home) else path}:{code.co_firstlineno}"
+    return f"{short_path(code.co_filename)}:{code.co_firstlineno}" if code else ""
 
 
 def _names(operation, parents):

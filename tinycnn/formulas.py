@@ -11,19 +11,27 @@ from __future__ import annotations
 import ast
 from functools import lru_cache
 from linecache import getlines
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Iterator
 
 from .methods import FUNCTIONS, TensorMethods
 
 _OPERATORS = {"add": ast.Add, "sub": ast.Sub, "mul": ast.Mult, "div": ast.Div, "pow": ast.Pow}
 _LONGEST = 80                                        # characters of a constant
+_texts: dict[CodeType, str] = {}                     # formulas found so far
 
 
 def formula(function: FunctionType) -> str:
     """What the function returns, as one expression, or its whole body if it has more than a return; "" if its source
     is not at hand.
     """
+    code = function.__code__
+    if code not in _texts:
+        _texts[code] = _text(function)
+    return _texts[code]
+
+
+def _text(function):
     node = _find(function)
     if node is None:
         return ""

@@ -25,13 +25,14 @@ class Graph:
     """The graph behind tensors, to be drawn.  In a notebook it shows itself.
 
     root    the outermost group (see boxes.Box)
+    ops     how many ops there are
     depth   how deep groups can be opened
     """
 
     def __init__(self, outputs: Sequence[Tensor]):
         from .boxes import build
         self.root = build(outputs)
-        self.depth = _depth(self.root)
+        self.ops, self.depth = _ops(self.root), _depth(self.root)
 
     def svg(self, depth: int | None = None) -> str:
         """One picture, with groups opened `depth` deep (0: none); by default as deep as it is easy to look at."""
@@ -63,6 +64,10 @@ class Graph:
     def _repr_html_(self) -> str:
         return (f'<iframe srcdoc="{escape(self.html())}" style="width:100%;height:640px;border:1px solid #cbd5e1">'
                 "</iframe>")
+
+
+def _ops(group):
+    return sum(_ops(m) if m.members else m.kind == "op" for m in group.members)
 
 
 def _depth(group):

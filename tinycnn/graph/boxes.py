@@ -89,11 +89,9 @@ def _layers(t):
 
 
 def _op_box(t):
-    layers, op = _layers(t), OPS.get(t._node.name)
-    lines = [layers[-1][0] or layers[-1][1]] if layers else []
-    held = [size_text(p.shape) for p in _folded(t) if p.requires_grad]
-    family = op.__module__.rpartition(".")[2] if op is not None else "other"
-    return Box("op", t._node.name, [*lines, *([" and ".join(held)] if held else [])], family, t)
+    op = OPS.get(t._node.name)
+    weights = [size_text(p.shape) for p in _folded(t) if p.requires_grad and p.ndim > 1]
+    return Box("op", t._node.name, weights, op.__module__.rpartition(".")[2] if op is not None else "other", t)
 
 
 def _folded(t):
@@ -123,13 +121,27 @@ def _runs(ops, depth):
         if len(layers) > depth:
             while end < len(ops) and ops[end][1][:depth + 1] == layers[:depth + 1]:
                 end += 1
-            inner = _runs(ops[i:end], depth + 1)
-            path, kind = layers[depth]
-            members += inner if len(inner) == 1 else [Box("group", path or kind, [kind] if path else [], members=inner)]
+            members += _group(_runs(ops[i:end], depth + 1), *layers[depth])
         else:
             members.append(box)
         i = end
     return members
+
+
+def _group(members, path, kind):
+    """Members in a group; a single one stays itself, and an op is told which layer it is."""
+    short = _short(path)
+    if len(members) > 1:
+        return [Box("group", short or kind, [kind] if path else [], members=members)]
+    if members[0].kind == "op" and path:
+        members[0].lines.insert(0, f"{short} · {kind}")
+    return members
+
+
+def _short(path):
+    """The end of a layer's path: its last part, with the one before if that is a number."""
+    parts = path.split(".")
+    return ".".join(parts[-2:] if parts[-1].isdigit() else parts[-1:])
 
 
 def _adopt(group):
@@ -139,13 +151,9 @@ def _adopt(group):
 
 
 def _insert(leaf, users):
-    """Put a leaf into the innermost group that all its users are in, in front of the first."""
-    chains = [u.within() for u in users]
-    depth = 0
-    while all(len(c) > depth + 1 and c[depth] is chains[0][depth] for c in chains):
-        depth += 1
-    leaf.parent = home = chains[0][depth - 1]
-    home.members.insert(min(home.members.index(c[depth]) for c in chains), leaf)
+    """Put a leaf outside of all groups, in front of the first that uses it."""
+    leaf.parent, first = users[0].within()[:2]
+    leaf.parent.members.insert(leaf.parent.members.index(first), leaf)
 
 
 def _cut(group):

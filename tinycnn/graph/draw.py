@@ -27,7 +27,7 @@ fill:#475569;text-anchor:middle}
 .g .t{font-size:13px;font-weight:600;fill:#0f172a}
 .g .o .t,.g .o text{fill:#f8fafc}
 .g .h{text-anchor:start;font-weight:600;fill:#334155}
-.g .s{text-anchor:start;font-size:10px;fill:#64748b;paint-order:stroke;stroke:#fff;stroke-width:3px}
+.g .s{text-anchor:start;font-size:10px;fill:#64748b}
 .g .e{fill:none;stroke:#94a3b8;stroke-width:1.4}
 """
 
@@ -74,39 +74,59 @@ def _placed(group, depth, outermost, describe):
     elements = [*(("in", s) for s in sources), *(("", m) for m in group.members), *(("out", s) for s in results)]
     number = {e: i for i, e in enumerate(elements)}
     sizes = [_port_size(e, outermost) if e[0] else _size(e[1], inner) for e in elements]
+    notes = ["" if e[0] or e[1] in inner else _note(e[1]) for e in elements]
+    rooms = [(max(w, 2 * (10 + 5.8 * len(note))), h) for (w, h), note in zip(sizes, notes)]
     lines = list(dict.fromkeys(
         (("in", s) if a is None else ("", a), ("out", s) if b is None else ("", b),
          s if a is None or a in inner or b in inner else a) for a, b, s in group.links))
-    placed = layered(sizes, [(number[a], number[b]) for a, b, _ in lines], len(sources), len(results))
+    placed = layered(rooms, [(number[a], number[b]) for a, b, _ in lines], len(sources), len(results))
     x = {e: placed.centres[i][0] for e, i in number.items()}
-    border = 0 if outermost else PAD
+    width, border = placed.width, 0.0
+    if not outermost:                                # what comes in, comes in straight
+        middle = x["in", sources[0]] if len(sources) == 1 else width / 2
+        half = max(middle, width - middle, 3.4 * len(_heading(group)) + 12 - PAD) + PAD
+        width, border = 2 * half, half - middle
 
     def draw(left, top, out):
         top += 0 if outermost else HEAD
         left += border
-        labels = {}
+        noted = set()
         for a, b, origin in lines:
             points = [(left + px, top + py) for px, py in placed.routes[number[a], number[b]]]
             points[0] = _end(points[0], a, origin, inner, "exits")
             points[-1] = _end(points[-1], b, origin, inner, "entries")
-            out.append(_line(points, bool(b[0]) and not outermost))
-            labels.setdefault((a, origin), points[0])
+            if b[0] and not outermost:               # on to the border
+                points[-1] = points[-1][0], points[-1][1] + PAD / 2
+            out.append(_line(points, "" if b[0] and not outermost else ' marker-end="url(#arrow)"'))
+            if notes[number[a]] and a not in noted:
+                noted.add(a)
+                out.append(f'<text class="s" x="{_n(points[0][0] + 6)}" y="{_n(points[0][1] + 13)}">'
+                           f'{notes[number[a]]}</text>')
         for e, i in number.items():
             px, py = placed.centres[i]
             if not e[0]:
                 _draw_box(e[1], left + px, top + py, sizes[i], inner.get(e[1]), describe, out)
             elif outermost:
                 _draw_port(e, left + px, top + py, sizes[i], out)
-        out += [label for (a, origin), point in labels.items() if (label := _shape(a, origin, point, inner))]
-    return _Picture(placed.width + 2 * border, placed.height + (0 if outermost else HEAD + PAD / 2),
+    return _Picture(width, placed.height + (0 if outermost else HEAD + PAD / 2),
                     {s: border + x["in", s] for s in sources}, {s: border + x["out", s] for s in results}, draw)
 
 
 def _size(box, inner):
     if box in inner:
-        return max(inner[box].width, 24 + 7 * len(box.title)), inner[box].height
+        return inner[box].width, inner[box].height
     longest = max(7.6 * len(box.title), *(6.3 * len(line) for line in box.lines), 44)
     return longest + 22, 24 + 14 * len(box.lines)
+
+
+def _note(box):
+    """The shape of what leaves a box, if it is one tensor and not told inside."""
+    made = {o for _, b, o in box.links if b is None} if box.kind == "group" else {box}
+    return size_text(made.pop().tensor.shape) if len(made) == 1 and box.kind in ("op", "group") else ""
+
+
+def _heading(group):
+    return " · ".join([group.title, *group.lines])
 
 
 def _port_size(e, outermost):
@@ -134,7 +154,7 @@ def _n(v):
     return f"{v:.1f}".removesuffix(".0")
 
 
-def _line(points, ends_at_border):
+def _line(points, arrow):
     """A line through points in pairs: curved from one layer to the next, straight through a layer."""
     path = f"M{_n(points[0][0])} {_n(points[0][1])}"
     for k in range(1, len(points), 2):
@@ -146,24 +166,7 @@ def _line(points, ends_at_border):
             path += f"C{_n(x0)} {middle} {_n(x1)} {middle} {_n(x1)} {_n(y1)}"
         if k + 1 < len(points):
             path += f"L{_n(points[k + 1][0])} {_n(points[k + 1][1])}"
-    return f'<path class="e" d="{path}"{"" if ends_at_border else MARKED}/>'
-
-
-MARKED = ' marker-end="url(#arrow)"'
-
-
-def _shape(element, origin, point, inner):
-    """The shape of what leaves an element, beside the line; once for each tensor, where its op is seen."""
-    side, box = element
-    if side or box in inner or box.kind in ("leaf", "output"):
-        return ""
-    if box.kind == "group":
-        made = {o for _, b, o in box.links if b is None}
-        if len(made) != 1:
-            return ""
-        (origin,) = made
-    tensor = origin.tensor if box.kind == "group" else box.tensor
-    return f'<text class="s" x="{_n(point[0] + 6)}" y="{_n(point[1] + 13)}">{text(size_text(tensor.shape))}</text>'
+    return f'<path class="e" d="{path}"{arrow}/>'
 
 
 def _draw_box(box, x, y, size, picture, describe, out):
@@ -174,8 +177,7 @@ def _draw_box(box, x, y, size, picture, describe, out):
                + (f"<title>{title}</title>" if title else ""))
     if picture is not None:
         out.append(_rect(left, y, w, h, "#64748b", line, 8, ' fill-opacity="0.05" stroke-dasharray="4 3"'))
-        kind = f" · {box.lines[0]}" if box.lines else ""
-        out.append(f'<text class="h" x="{_n(left + 10)}" y="{_n(y + 16)}">{text(box.title + kind)}</text></g>')
+        out.append(f'<text class="h" x="{_n(left + 10)}" y="{_n(y + 16)}">{text(_heading(box))}</text></g>')
         picture.draw(x - picture.width / 2, y, out)
         return
     if box.kind == "group":

@@ -11,7 +11,7 @@ from bisect import bisect, insort
 from typing import NamedTuple, Sequence
 
 GAP, NARROW = 26.0, 14.0                             # between boxes; beside a line
-SWEEPS = 12
+SWEEPS, MOST_ROUNDS = 12, 200                       # over the layers: for their order, and for the places
 
 
 class Layout(NamedTuple):
@@ -40,7 +40,7 @@ def layered(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int
     links = list(dict.fromkeys(links))
     above, below = _neighbours(len(widths), links)
     layers = _ordered(layers, above, below)
-    x = _places(layers, above, below, widths, len(sizes))
+    x = _places(layers, _pulls(links, above, below, len(sizes)), widths, len(sizes))
     heights = [max((sizes[i][1] for i in layer if i < len(sizes)), default=0) for layer in layers]
     y, tops = 0.0, []
     for r, h in enumerate(heights):
@@ -129,31 +129,41 @@ def _crossings(layers, below):
 
 # ---------------------------------------------------------------------------------------- places
 
-def _places(layers, above, below, widths, real):
-    """x of each box and point."""
+def _pulls(links, above, below, real):
+    """For each box and point its neighbours, and how strongly a line should be straight.
+
+    More the longer it is (Gansner et al., 1993), and where it is the only one between two boxes.
+    """
+    pulls: list[list[tuple[int, float]]] = [[] for _ in above]
+    for a, b in links:
+        points = (a >= real) + (b >= real)
+        pull = (1.0, 2.0, 8.0)[points] * (24 if len(below[a]) == len(above[b]) == 1 else 1)
+        pulls[a].append((b, pull))
+        pulls[b].append((a, pull))
+    return pulls
+
+
+def _places(layers, pulls, widths, real):
+    """x of each box and point: of all that keep the order and the gaps, those with the straightest lines, by the sum of
+    pull * (x_a - x_b)^2.  One layer after the other takes its best places between those of its neighbours.
+    """
     x = [0.0] * len(widths)
-    for layer in layers:
-        for i, place in zip(layer, _apart(layer, widths, real)):
-            x[i] = place
-    for sweep in range(2 * SWEEPS):
-        last = sweep >= 2 * SWEEPS - 2
-        for layer in layers if sweep % 2 == 0 else reversed(layers):
-            sides = [above, below] if last else [above] if sweep % 2 == 0 else [below]
-            wanted = [_wish(i, sides, x, real) for i in layer]
-            weights = [(8.0 if i >= real else 1.0) * (1 + sum(len(s[i]) for s in sides)) for i in layer]
-            for i, place in zip(layer, _fitted(wanted, weights, _apart(layer, widths, real))):
-                x[i] = place
+    least = [_apart(layer, widths, real) for layer in layers]
+    for layer, apart in zip(layers, least):
+        for i, place in zip(layer, apart):
+            x[i] = place - apart[-1] / 2
+    for sweep in range(MOST_ROUNDS):
+        moved = 0.0
+        for layer, apart in list(zip(layers, least))[::1 if sweep % 2 == 0 else -1]:
+            weights = [sum(pull for _, pull in pulls[i]) or 1e-3 for i in layer]
+            wanted = [sum(pull * x[j] for j, pull in pulls[i]) / w if pulls[i] else x[i]
+                      for i, w in zip(layer, weights)]
+            for i, place in zip(layer, _fitted(wanted, weights, apart)):
+                moved, x[i] = max(moved, abs(x[i] - place)), place
+        if moved < 0.05:
+            break
     left = min((x[i] - widths[i] / 2 for i in range(len(x))), default=0)
     return [v - left for v in x]
-
-
-def _wish(i, sides, x, real):
-    """The average place of the neighbours; the points of a stem count more."""
-    near = [j for s in sides for j in s[i]]
-    if not near:
-        return x[i]
-    weights = [4.0 if j >= real and i >= real else 1.0 for j in near]
-    return sum(w * x[j] for w, j in zip(weights, near)) / sum(weights)
 
 
 def _apart(layer, widths, real):
