@@ -24,6 +24,8 @@ from .backend import (
     empty_cache, get_float32_conv_precision, get_float32_matmul_precision, set_float32_conv_precision,
     set_float32_matmul_precision, use_tuned_convolutions,
 )
+from .explain import explain as _explain
+from .graph import graph as _graph
 from .gradcheck import gradcheck, gradcheck_model, gradgradcheck
 from .ops.activation import celu, hardshrink, prelu, relu, selu, threshold
 from .ops.basic import (
@@ -67,6 +69,7 @@ from .ops.softmax import log_softmax, softmax
 from .random import get_rng_state, manual_seed, set_rng_state
 from .recompute import checkpoint, checkpoint_sequential
 
+autograd.graph = _graph
 autograd.functional = derivatives                   # torch's name for it; it is built on autograd, not part of it
 
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
                     off                            on
     op's function   as written                     its result is looked at before anybody else sees it
-    Node.__init__   as written                     also keeps the line and the layer that called the op
+    Node.__init__   as written                     also keeps the line and the layers that called the op (callers.py)
     Node.gradients  as written                     every gradient it returns is looked at
 
 Switching the mode on puts other functions into these places, switching it off puts the old ones back: while it is
@@ -11,11 +11,9 @@ the -inf around a max pooling's image, is not looked at: only the results of ops
 """
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import ContextDecorator
 from functools import partial, wraps
-from linecache import getline
 from pathlib import Path
 from typing import Any, Callable
 from weakref import WeakKeyDictionary
@@ -23,14 +21,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .backend import array_module
+from .callers import Caller, find_caller, want
 from .dtypes import is_floating
 from .methods import TensorMethods
 from .recording import Node
 
-HERE = Path(__file__).parent
-_ENGINE = (str(HERE / "ops"), str(HERE / "nn"))      # folders whose lines say nothing of who wanted the op
 _switches: WeakKeyDictionary = WeakKeyDictionary()   # op -> its function `use(function)`, and the function as written
-_plain = Node.__init__, Node.gradients
+_plain = Node.gradients
 
 
 class AnomalyError(RuntimeError):
@@ -112,10 +109,11 @@ def watchable(call: Callable, name: str, function: Callable, use: Callable[[Call
 
 def _switch(mode):
     global _mode
+    want(mode[0] - _mode[0])
     _mode = mode
     for name, function, use in list(_switches.values()):
         use(_watched(name, function) if mode[0] else function)
-    Node.__init__, Node.gradients = (_located, _checked) if mode[0] else _plain
+    Node.gradients = _checked if mode[0] else _plain
 
 
 # ---------------------------------------------------------------------------------------- what is put in place
@@ -126,31 +124,26 @@ def _watched(name, function):
     def watched(*args):
         data, vjps = function(*args)
         if not _state.backward and _is_bad(data):
-            line, layer = _caller()
+            caller = find_caller()
             inputs = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,))
                       if isinstance(t, TensorMethods)]
-            raise AnomalyError(_message(f"forward of {name}()", layer, line, [
+            raise AnomalyError(_message(f"forward of {name}()", caller, [
                 *(f"input {i}: {statistics(t.data)}" for i, t in enumerate(inputs)),
-                f"output: {statistics(data)}"]), layer, name)
+                f"output: {statistics(data)}"]), caller.layer, name)
         return data, vjps
     return watched
 
 
-def _located(node, name, parents, vjps, output):
-    _plain[0](node, name, parents, vjps, output)
-    node.caller = _caller()
-
-
 def _checked(node, g, y, wanted):
     if _state.backward or node.vjps is None:         # a graph inside a vjp, or one that was freed
-        return _plain[1](node, g, y, wanted)
-    line, layer = getattr(node, "caller", (None, ""))            # recorded before the mode was switched on: not known
-    fail = partial(_fail_backward, node, g, y, line, layer)
+        return _plain(node, g, y, wanted)
+    caller = getattr(node, "caller", Caller(None, 0))            # recorded before the mode was switched on: not known
+    fail = partial(_fail_backward, node, g, y, caller)
     if _is_bad(g._data):
         fail(f"backward, the gradient that reaches {node.name}() (the seed's, a hook's or a sum's)", [])
     _state.backward = True
     try:
-        found = _plain[1](node, g, y, wanted)
+        found = _plain(node, g, y, wanted)
     finally:
         _state.backward = False
     for i, (gradient, w) in enumerate(zip(found, wanted)):
@@ -161,11 +154,11 @@ def _checked(node, g, y, wanted):
     return found
 
 
-def _fail_backward(node, g, y, line, layer, what, rows):
+def _fail_backward(node, g, y, caller, what, rows):
     inputs = [f"input {i}: {statistics(p._data)}" for i, p in enumerate(node.parents) if p is not None]
-    raise AnomalyError(_message(what, layer, line, [
+    raise AnomalyError(_message(what, caller, [
         *inputs, f"output: {statistics(y._data)}", f"gradient of output: {statistics(g._data)}", *rows]),
-        layer, node.name)
+        caller.layer, node.name)
 
 
 def _is_bad(array):
@@ -192,25 +185,9 @@ def statistics(array: Any) -> str:
     return told + f", finite: min {float(good.min()):.4g}, max {float(good.max()):.4g}, mean {float(good.mean()):.4g}"
 
 
-def _message(what, layer, line, rows):
-    where = f" in layer {layer}" if layer else ""
-    called = line or "not known: the op ran before anomaly mode was switched on"
+def _message(what, caller, rows):
+    where = f" in layer {caller.layer}" if caller.layer else ""
+    called = str(caller) or "not known: the op ran before anomaly mode was switched on"
     return "\n  ".join([f"{what}{where} gave the first NaN or infinity", f"called from {called}", *rows,
                         "keep the inputs in the op's domain (an eps, a clamp, a smaller learning rate); where "
                         "infinities are wanted: detect_anomaly(allow_inf=True)"])
-
-
-def _caller():
-    """(line, layer): the line outside the engine that wanted this op, and the path of the layer it ran in."""
-    frame, line, modules = sys._getframe(2), None, []
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if line is None and not name.startswith(_ENGINE) and Path(name).parent != HERE:
-            line = f"{name}:{frame.f_lineno}: {getline(name, frame.f_lineno).strip()}"
-        if frame.f_code.co_name == "__call__" and hasattr(me := frame.f_locals.get("self"), "named_modules"):
-            modules.append(me)
-        frame = frame.f_back
-    if not modules:
-        return line, ""
-    path = next((name for name, m in modules[-1].named_modules() if m is modules[0]), "")
-    return line, path or type(modules[0]).__name__

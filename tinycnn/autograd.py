@@ -31,6 +31,7 @@ from .anomaly import (  # noqa: F401  (for all)
 )
 from .autocast import casting
 from .backend import array_module, is_writeable
+from .callers import record_lines  # noqa: F401  (for all)
 from .dtypes import is_floating
 from .methods import FUNCTIONS, TensorMethods
 from .recording import (  # noqa: F401  (for all)

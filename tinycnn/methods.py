@@ -169,7 +169,7 @@ _NAMES = """
     scatter scatter_add take_along_dim masked_fill masked_select tril triu diagonal diag contiguous clone nonzero
     to type float double half int long bool cpu cuda numpy
     add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_ uniform_ normal_ masked_fill_
-    new_zeros new_ones new_full new_tensor
+    new_zeros new_ones new_full new_tensor explain graph
 """.split()
 for _name in _NAMES:
     setattr(TensorMethods, _name, _method(_name))

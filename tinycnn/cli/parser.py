@@ -16,8 +16,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 check failed, 2 wrong usage, 3 missing file, package or network, 130 Ctrl-C")
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_train, _eval, _predict, _summary, _models, _data, _convert, _gradcheck, _conformance, _race, _warmup,
-                _tune, _doctor):
+    for add in (_train, _eval, _predict, _summary, _graph, _models, _data, _convert, _gradcheck, _conformance, _race,
+                _warmup, _tune, _doctor):
         add(verbs)
     return parser
 
@@ -96,6 +96,17 @@ def _summary(verbs: Any) -> None:
     p.add_argument("model", metavar="MODEL", help="a name from `tinycnn models`")
     p.add_argument("--input", type=_shape, metavar="N,C,H,W", help="shape of the input (default: the model's own)")
     p.add_argument("--classes", type=_whole(1), metavar="N", help="size of the last layer (default: the model's own)")
+
+
+def _graph(verbs: Any) -> None:
+    p = _verb(verbs, "graph", "inspecting:graph", "draw the graph of a model's ops, layer by layer",
+              "An .html page to look around in, or an .svg picture; both need nothing else.")
+    p.add_argument("model", metavar="MODEL", help="a name from `tinycnn models`")
+    p.add_argument("--input", type=_shape, metavar="N,C,H,W", help="shape of the input (default: the model's own)")
+    p.add_argument("--out", metavar="FILE", help="what to write, .html or .svg (default: MODEL.html)")
+    p.add_argument("--depth", type=_whole(0), metavar="N", help="of .svg: open the layers N deep (default: as deep as "
+                   "it is easy to look at)")
+    p.add_argument("--training", action="store_true", help="the graph of training: batch statistics, dropout")
 
 
 def _models(verbs: Any) -> None:

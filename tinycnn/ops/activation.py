@@ -14,7 +14,7 @@ from ..backend import array_module, as_they_lie, kernels
 from ..methods import function
 from .arguments import as_tensor, check_dtypes
 from .basic import add, div, mul, reshape
-from .math import abs, erf, exp, sigmoid, smooth, tanh
+from .math import abs, erf, exp, select_by, sigmoid, smooth, tanh
 
 
 @op
@@ -145,7 +145,7 @@ def prelu(input, weight):
     if input.ndim == 0:
         slopes = reshape(weight, ())
     positive = input.data > 0
-    return add(_kept(input, positive), mul(slopes, _kept(input, ~positive)))
+    return select_by(input, mul(slopes, _kept(input, ~positive)), Tensor(positive))
 
 
 # ---------------------------------------------------------------------------------------- exponential linear units
@@ -278,10 +278,11 @@ def hardswish(input, inplace=False):
     """
     check_dtypes("hardswish", input)
     x = input.data
-    inside, above = (x > -3) & (x < 3), x >= 3
+    above = x >= 3
+    inside = ~(above | (x <= -3))                    # nan too
 
     def vjp(g):
-        return add(mul(_kept(g, inside), add(div(input, 3.0), 0.5)), _kept(g, above))
+        return add(mul(_kept(g, inside), add(div(_kept(input, inside), 3.0), 0.5)), _kept(g, above))
     return as_they_lie(lambda x: x * _between(x + 3, 0, 6) / 6, x), (vjp,)
 
 

@@ -160,7 +160,7 @@ def quotient(input, other):
         ratio = ratio.astype(_DEFAULT_FLOAT)
     return ratio, (
         lambda g: sum_to(quotient(g, other), a),
-        lambda g: sum_to(neg(quotient(mul(g, input), mul(other, other))), b))
+        lambda g: sum_to(neg(mul(g, quotient(quotient(input, other), other))), b))       # other * other may overflow
 
 
 @function

@@ -86,6 +86,7 @@ def getitem(input, index):
 
 @op
 def _getitem(input, index):
+    """input[index]."""
     x = input.data
     try:
         y = x[index.parts]
@@ -97,6 +98,7 @@ def _getitem(input, index):
 
 @op
 def _scatter_into(g, index, shape):
+    """The adjoint of _getitem: g added up at index in zeros of a shape."""
     xp = array_module(g.data)
     if index.basic:
         out = xp.zeros(shape, g.dtype)

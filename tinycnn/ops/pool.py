@@ -15,6 +15,7 @@ from ..methods import function
 from .arguments import as_images, as_tensor, check_dtypes, from_images, sizes, sliding
 from .basic import mul, to_dtype
 from .math import abs, pow
+from .reduce import safe_root
 
 
 # ---------------------------------------------------------------------------------------- the adjoint pairs
@@ -297,4 +298,4 @@ def _lp_pool(name, input, norm_type, kernel_size, stride, ceil_mode, dims):
     if norm_type == float("inf"):
         return _max_pool(name, abs(input), kernel_size, stride, 0, 1, ceil_mode, False, dims)
     means = _avg_pool(name, pow(input, norm_type), kernel_size, stride, 0, ceil_mode, True, None, dims)
-    return pow(mul(means, size[0] * size[1]), 1 / norm_type)
+    return safe_root(mul(means, size[0] * size[1]), norm_type)

@@ -165,8 +165,8 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
         return sum(abs(x), axes or None, keepdim)
     if p == 2:
         return _safe_sqrt(sum(mul(x, x), axes or None, keepdim))
-    total = sum(pow(abs(x), p), axes or None, keepdim)
-    return _safe_root(total, p)
+    total = sum(_safe_powers(abs(x), p) if p < 1 else pow(abs(x), p), axes or None, keepdim)
+    return safe_root(total, p)
 
 
 @op
@@ -176,7 +176,14 @@ def _nonzeros(x):
 
 
 @op
-def _safe_root(v, p):
+def _safe_powers(v, p):
+    """v ** p whose gradient is 0 where v is 0, though its slope is infinite there for p < 1."""
+    some = Tensor(v.data != 0)
+    return v.data ** p, (lambda g: select_by(mul(g, mul(pow(select_by(v, 1.0, some), p - 1), p)), 0.0, some),)
+
+
+@op
+def safe_root(v, p):
     """v ** (1/p) whose gradient is 0 where v is 0."""
     return v.data ** (1 / p), (
         lambda g, y: select_by(mul(g, div(y, mul(v, p))), 0.0, Tensor(v.data != 0)),)

@@ -142,6 +142,7 @@ def clone(input):
 
 @op
 def _join(tensors, axis):
+    """The tensors one behind the other along the axis."""
     arrays = [t.data for t in tensors]
     starts = np.cumsum([0] + [a.shape[axis] for a in arrays])
     return _joined(arrays, axis), tuple(
@@ -292,6 +293,7 @@ def roll(input, shifts, dims=None):
 
 @op
 def _roll(input, shifts, axes):
+    """The elements moved on along the axes, those pushed out at one end back in at the other."""
     return array_module(input.data).roll(input.data, shifts, axes) if input.ndim else input.data, (
         lambda g: _roll(g, tuple(-s for s in shifts), axes),)
 
