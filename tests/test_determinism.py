@@ -1,4 +1,9 @@
 """The same bits: whatever else is in the batch, on any number of threads, and when it is run again."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from kernel_checks import assert_same_bits_on_any_threads
@@ -42,3 +47,17 @@ def test_a_training_step_gives_the_same_bits_again_and_on_any_threads(name):
     for a, b in zip(step(), step()):
         np.testing.assert_array_equal(a, b)
     assert_same_bits_on_any_threads(step)
+
+
+@pytest.mark.parametrize("files, chosen", [
+    ("test_determinism.py", "on_any_threads and (lenet or digits_net)"),
+    pytest.param("test_determinism.py", "on_any_threads", marks=pytest.mark.slow),
+    pytest.param("test_kernels_*.py", "same_bits_on_any", marks=pytest.mark.slow)])
+def test_four_threads_even_where_there_are_fewer_processors(files, chosen):
+    """The tests of one to two threads again, in a process of its own: Numba's threads are counted when it is loaded."""
+    here = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen,
+                           *map(str, sorted(here.glob(files)))],
+                          cwd=here.parent, env={**os.environ, "NUMBA_NUM_THREADS": "4"}, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout and "skipped" not in done.stdout

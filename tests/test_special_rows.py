@@ -1,0 +1,308 @@
+"""Every row of tinycnn/cases at values and in memory where code goes wrong: nan, inf, zeros, ties, denormals, 1e30."""
+import numpy as np
+import pytest
+from test_ops import RANDOM, mapped, strided, to_torch, torch_function
+
+import tinycnn as tc
+from tinycnn import backend
+from tinycnn.cases import all_cases, build
+from tinycnn.cases.table import bound
+from tinycnn.methods import FUNCTIONS
+
+CASES = all_cases()
+SMOOTH = [row for row in CASES if row.grads]
+each_row = pytest.mark.parametrize("row", CASES, ids=lambda row: row.id)
+each_differentiable = pytest.mark.parametrize("row", SMOOTH, ids=lambda row: row.id)
+
+
+def floats(v):
+    return isinstance(v, np.ndarray) and v.dtype.kind == "f"
+
+
+def evaluated(row, inputs, cotangent=None):
+    """The float outputs of a row and, for its differentiable ones, the gradients of its inputs, as arrays."""
+    tc.manual_seed(0)
+    tensors = []
+
+    def leaf(v):
+        if not floats(v):
+            return v
+        tensors.append(tc.Tensor(v, requires_grad=row.grads > 0))
+        return tensors[-1]
+    outputs = FUNCTIONS[row.op](*mapped(leaf, inputs), **row.options)
+    outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if isinstance(y, tc.Tensor)]
+    gradients = []
+    for y in outputs:
+        if y.requires_grad:
+            seed = np.cos(np.arange(y.numel()).reshape(y.shape)).astype(y.dtype)
+            gradients += tc.grad(y, tensors, tc.Tensor(cotangent(seed) if cotangent else seed), retain_graph=True,
+                                 allow_unused=True)
+    return [y.data for y in outputs], [None if g is None else g.data for g in gradients]
+
+
+def assert_equal(found, expected, **options):
+    for mine, theirs in zip(found, expected, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert (a is None) == (b is None)
+            if b is not None:
+                np.testing.assert_allclose(a, b, **options)
+
+
+# ---------------------------------------------------------------------------------------- memory and dtype
+
+def read_only(array):
+    if floats(array):
+        array = array.copy()
+        array.flags.writeable = False
+    return array
+
+
+@each_row
+def test_inputs_are_only_read(row):
+    if row.op.endswith("_"):
+        return                                       # it is there to change its input
+    inputs = mapped(read_only, build(row))
+    before = mapped(lambda v: v.copy() if floats(v) else v, inputs)
+    assert_equal(evaluated(row, inputs, read_only), evaluated(row, before), rtol=0, atol=0)
+
+
+@each_differentiable
+def test_steps_in_memory_do_not_matter_to_gradients(row):
+    assert_equal(evaluated(row, mapped(strided, build(row)), strided), evaluated(row, build(row)), rtol=1e-12,
+                 atol=1e-13)
+
+
+@each_differentiable
+def test_no_gradient_of_float32_is_computed_in_another_dtype(row):
+    """Before backward() turns it into the input's: what a vjp returns."""
+    if "dtype" in row.options or row.op == "to_dtype":
+        return                                       # made to change it
+    func, tensors = bound(row, dtype="float32")
+    outputs = func(*tensors)
+    stack = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if isinstance(y, tc.Tensor)]
+    while stack:
+        y = stack.pop()
+        if y._node is None:
+            continue
+        wanted = [p is not None and p.requires_grad for p in y._node.parents]
+        with tc.no_grad(), np.errstate(all="ignore"):
+            found = y._node.gradients(tc.Tensor(np.ones_like(y.data)), y, wanted)
+        assert all(g.dtype == y.dtype for g, w in zip(found, wanted) if w and g is not None), y._node.name
+        stack += [p for p, w in zip(y._node.parents, wanted) if w]
+
+
+# ---------------------------------------------------------------------------------------- nan is never lost
+
+FORGET = {                                           # op: why its result need not be nan
+    "nan_to_num": "made to replace it", "sign": "0 for nan, as torch", "_nonzeros": "counts: nan is not 0",
+    "sort": "a nan is the largest and changes places", "topk": "the same", "count_nonzero": "counts",
+    "norm": "p=0 counts",
+}
+
+
+@each_row
+def test_a_nan_reaches_all_that_depends_on_it(row):
+    """Outputs that change with an element are nan where the element is."""
+    if row.op in FORGET or row.op in RANDOM:
+        return
+    plain = build(row)
+    places = [(i, k) for i, v in enumerate(plain) for k in range(len(v) if isinstance(v, list) else 1)]
+    for i, k in places:
+        array = plain[i][k] if isinstance(plain[i], list) else plain[i]
+        if not floats(array) or not array.size:
+            continue
+        middle = array.size // 2
+        moved = [changed(row, plain, i, k, middle, array.flat[middle] * f) for f in (0.9, 1.1)]
+        found = changed(row, plain, i, k, middle, np.nan)
+        for a, b, c in zip(*moved, found):
+            if c.dtype.kind == "f" and a.shape == b.shape == c.shape:
+                assert np.isnan(c[a != b]).all(), f"input {i}"
+
+
+def changed(row, inputs, i, k, place, value):
+    """The outputs with one element of input i (of its k-th array, for a list) replaced."""
+    inputs = mapped(lambda v: v.copy() if floats(v) else v, inputs)
+    array = inputs[i][k] if isinstance(inputs[i], list) else inputs[i]
+    array.flat[place] = value
+    try:
+        return evaluated(row._replace(grads=0), inputs)[0]
+    except ValueError:                               # out of the op's domain
+        return []
+
+
+@each_differentiable
+def test_a_nan_in_the_gradient_reaches_all_it_should(row):
+    """The gradients that one element of the output has a part in."""
+    def only(seed):
+        seed = np.zeros_like(seed)
+        seed.flat[seed.size // 2:seed.size // 2 + 1] = value
+        return seed
+    value = 1.0
+    _, parts = evaluated(row, build(row), only)
+    value = np.nan
+    _, found = evaluated(row, build(row), only)
+    for a, b in zip(parts, found, strict=True):
+        if a is not None:
+            assert np.isnan(b[a != 0]).all()
+
+
+# ---------------------------------------------------------------------------------------- against the reference
+
+def filled(name):
+    """A function that fills an array of a row with values of a kind, keeping the signs where there are any."""
+    def planted(value):
+        def plant(a):
+            a = a.copy()
+            a.flat[a.size // 2:a.size // 2 + 1] = value
+            return a
+        return plant
+    change = {"zeros": np.zeros_like, "ties": np.ones_like, "nan": planted(np.nan), "inf": planted(np.inf),
+              "-inf": planted(-np.inf),
+              "denormal": lambda a: np.asarray(np.sign(a) * 1e-40, a.dtype),
+              "huge": lambda a: np.asarray(np.sign(a) * 1e30, a.dtype),
+              "tiny": lambda a: np.asarray(np.sign(a) * 1e-30, a.dtype)}[name]
+    return lambda v: change(v) if floats(v) and v.size else v
+
+
+SPREAD = ("conv", "linear", "bilinear", "affine", "matrix_product", "matmul", "mm", "bmm", "mv", "einsum")
+KINDS = ["zeros", "ties", "nan", "inf", "-inf", "denormal", "huge", "tiny"]
+FEW = ["zeros", "ties", "nan", "denormal"]           # what the default run asks of each row; the rest is slow
+each_kind = pytest.mark.parametrize("kind", [*FEW, *(pytest.param(k, marks=pytest.mark.slow)
+                                                     for k in KINDS if k not in FEW)])
+
+
+@each_kind
+def test_kernels_and_reference_agree_at_special_values(kind, monkeypatch):
+    """Where a product of infinities or overflow decides between inf and nan, both count as lost alike."""
+    with np.errstate(all="ignore"):
+        fast = [outcome(row, kind) for row in CASES]
+        monkeypatch.setattr(backend, "_cpu_choice", lambda: "reference")
+        backend._kernels.cache_clear()
+        try:
+            plain = [outcome(row, kind) for row in CASES]
+        finally:
+            backend._kernels.cache_clear()
+    wrong = [f"{row.id}: {worst}" for row, a, b in zip(CASES, fast, plain) if (worst := apart(row, a, b))]
+    assert not wrong, "\n".join(wrong)
+
+
+def outcome(row, kind):
+    try:
+        outputs, gradients = evaluated(row, mapped(filled(kind), build(row, dtype=np.float32)))
+    except (ValueError, TypeError) as error:         # out of the op's domain
+        return type(error)
+    return [*outputs, *gradients]
+
+
+def apart(row, fast, plain):
+    """What differs between two outcomes; "" if nothing."""
+    if isinstance(plain, type) or isinstance(fast, type):
+        return "" if fast is plain else f"{fast} and {plain}"
+    for a, b in zip(fast, plain, strict=True):
+        if b is None:
+            continue
+        good = np.isfinite(b) if row.op.startswith(SPREAD) else np.ones(b.shape, bool)
+        if b.dtype.kind == "f":
+            if np.isfinite(a[~np.isfinite(b)]).any():
+                return "a nan or infinity is lost"
+            good &= np.isfinite(b) & (np.isfinite(a) | (not row.op.startswith(SPREAD)))
+        largest = np.abs(b[good]).max(initial=0)
+        if not np.allclose(a[good], b[good], rtol=2e-5, atol=1e-5 * largest):
+            return f"{a[good][:6]} and {b[good][:6]}"
+    return ""
+
+
+# ---------------------------------------------------------------------------------------- against PyTorch
+
+OTHERWISE = {                                        # op: where PyTorch's answer differs and why ours is kept
+    "linear": "inf or nan where products overflow", "matmul": "the same", "mm": "the same", "bmm": "the same",
+    "mv": "the same", "dot": "the same", "einsum": "the same", "bilinear": "the same",
+    "conv1d": "a nan takes its tile with it", "conv2d": "the same", "conv_transpose1d": "the same",
+    "conv_transpose2d": "the same", "interpolate": "a nan takes its row with it: a weight of 0 times nan",
+    "topk": "which of equals", "std": "squares of 1e-30 and 1e30: PyTorch sums them in float64", "var": "the same",
+    "prod": "at the nan itself the product of the others is finite", "cumprod": "the same",
+    "max": "PyTorch hands the gradient to the nan alone", "min": "the same", "norm": "nan beside an infinity",
+    "pairwise_distance": "the same", "triplet_margin_loss": "the same", "lerp": "which of two formulas",
+    "logsumexp": "equals share the gradient at 1e30, too", "pow": "the sign of an infinity at -0",
+    "batch_norm": "inf or nan beside an infinity", "layer_norm": "1e30 squared overflows", "group_norm": "the same",
+    "instance_norm": "the same", "local_response_norm": "the same",
+    "relu6": "PyTorch differs at nan from place to place", "softshrink": "the same", "hardswish": "the same",
+    "cross_entropy": "a row that is ignored has no gradient, even of nan",
+    "kl_div": "0 log 0 is 0 in the gradient, too", "poisson_nll_loss": "the same",
+    "binary_cross_entropy": "the gradient of the target is cut off as its logarithm",
+    "soft_margin_loss": "finite where PyTorch's overflows", "multi_margin_loss": "PyTorch loses nan",
+    "multilabel_margin_loss": "the same", "gaussian_nll_loss": "inf or nan beside an infinity",
+    "cosine_similarity": "rounding about 0",
+}
+
+
+@each_kind
+def test_against_torch_at_special_values(kind):
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
+    wrong, agreed = [], set()
+    for row in CASES:
+        if (theirs := comparable(torch, row)) is None:
+            continue
+        inputs = mapped(filled(kind), build(row, dtype=np.float32))
+        with np.errstate(all="ignore"):
+            told = against(torch, row, theirs, inputs)
+        if told and row.op not in OTHERWISE:
+            wrong.append(f"{row.id}: {told}")
+        agreed |= {row.op} if told == "" else set()
+    assert not wrong, "\n".join(wrong)
+    assert len(agreed) > 120
+
+
+def comparable(torch, row):
+    """PyTorch's function of the same name, if it does the same."""
+    if row.op in RANDOM or row.op.startswith("_") or "dtype" in str(row.options):
+        return None
+    return torch_function(torch, row.op)
+
+
+def against(torch, row, theirs, inputs):
+    """How PyTorch differs; "" if it does not, None if it refuses."""
+    tensors = to_torch(torch, inputs)
+    try:
+        expected = theirs(*tensors, **{k: to_torch(torch, v) for k, v in row.options.items()})
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return None
+    expected = [y for y in (expected if isinstance(expected, (tuple, list)) else (expected,))
+                if isinstance(y, torch.Tensor)]
+    outputs, gradients = evaluated(row, inputs)
+    leaves = [t for one in tensors for t in (one if isinstance(one, list) else [one])
+              if isinstance(t, torch.Tensor) and t.requires_grad]
+    wanted = []
+    for y in expected if row.grads else ():
+        if y.requires_grad:
+            seed = torch.tensor(np.cos(np.arange(y.numel()).reshape(y.shape)), dtype=y.dtype)
+            wanted += torch.autograd.grad(y, leaves, seed, retain_graph=True, allow_unused=True)
+    pairs = [*zip(expected, outputs), *zip(wanted, gradients)]
+    for a, b in ((a.detach().numpy(), b) for a, b in pairs if a is not None and b is not None):
+        largest = np.abs(a[np.isfinite(a)]).max(initial=0) if a.dtype.kind == "f" else 0
+        if a.shape != b.shape or not np.allclose(b, a, rtol=3e-5, atol=1e-6 * largest, equal_nan=True):
+            return f"{b.ravel()[:6]} and PyTorch {a.ravel()[:6]}"
+    return ""
+
+
+@pytest.mark.parametrize("shrunk", ["empty batch", "no dimensions"])
+def test_empty_and_scalar_inputs_are_taken_where_torch_takes_them(shrunk):
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
+
+    def shrink(v):
+        if not floats(v) or not v.ndim:
+            return v
+        return v[:0] if shrunk == "empty batch" else v.reshape(-1)[0].reshape(())
+    wrong, agreed = [], set()
+    for row in CASES:
+        if (theirs := comparable(torch, row)) is None:
+            continue
+        try:
+            told = against(torch, row, theirs, mapped(shrink, build(row, dtype=np.float32)))
+        except (ValueError, TypeError, IndexError, RuntimeError) as error:
+            told = repr(error)
+        if told and row.op not in OTHERWISE:
+            wrong.append(f"{row.id}: {told}")
+        agreed |= {row.op} if told == "" else set()
+    assert not wrong, "\n".join(wrong)
+    assert len(agreed) > 80
