@@ -8,7 +8,7 @@
     explain.py   what is wrong, in words; narrow.py: from a random projection to the element
     model.py     gradcheck_model: the first layer of a network whose gradient is wrong
 """
-from .core import Report, gradcheck, gradgradcheck, gradient_function  # noqa: F401  (for all)
+from .core import Check, Report, gradcheck, gradgradcheck, gradient_function  # noqa: F401  (for all)
 from .explain import GradcheckError  # noqa: F401
 from .jacobian import Jacobian, jacobians, projections, worst_error  # noqa: F401
 from .model import ModelFunction, ModelReport, gradcheck_model  # noqa: F401

@@ -75,6 +75,20 @@ def gradcheck(func: Callable | Subject, inputs: Any, eps: float = 1e-4, atol: fl
     return Report(not message, check.moved, message, check.error, check.method, check.full) if report else not message
 
 
+class Check:
+    """A gradcheck to be run: by run(), which returns its Report, or by `pytest --gradcheck`, if it is in a test file.
+
+    func, inputs, options  as of gradcheck
+    """
+
+    def __init__(self, func: Callable | Subject, inputs: Any, **options: Any):
+        self.func, self.inputs, self.options = func, inputs, options
+
+    def run(self) -> Report:
+        """The Report of the check."""
+        return gradcheck(self.func, self.inputs, **{**self.options, "report": True, "raise_exception": False})
+
+
 def gradgradcheck(func: Callable, inputs: Any, grad_outputs: Any = None, eps: float = 1e-4, atol: float = 1e-7,
                   rtol: float = 1e-7, raise_exception: bool = True, nondet_tol: float = 0.0,
                   fast_mode: bool | None = None, method: str = "auto") -> bool:
