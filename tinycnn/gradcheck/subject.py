@@ -52,8 +52,8 @@ class _Pair(Subject):
         self.forward, self.backward, self.name = forward, backward, _name(forward)
 
     def vjp(self, *inputs):
+        kept = [_copied(v) for v in inputs]          # forward and backward may write into theirs
         outputs = self.forward(*inputs)
-        kept = [_copied(v) for v in inputs]          # forward may have kept them, and backward may write into them
 
         def pullback(seeds):
             return listed(self.backward(_shaped_like(outputs, seeds), *(_copied(v) for v in kept)))
