@@ -105,7 +105,7 @@ def test_right(engine, fast, x, w):
 @engines
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_planted_error_is_named(engine, fast, x, w):
-    with pytest.raises(GradcheckError, match=r"d output 0\[.*\] / d input 0\[1, 0\]: backward says .*, differences"):
+    with pytest.raises(GradcheckError, match=r"d output 0\[.*\] / d input 0\[1, 0\]: backward says .*, \w+.* say"):
         gradcheck(ENGINES[engine](1.01), given(engine, x, w), fast_mode=fast)
 
 

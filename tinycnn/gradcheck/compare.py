@@ -104,7 +104,8 @@ class Comparison:
         self.error = max(self.error, j._replace(analytic=j.analytic[:, columns], numeric=j.numeric[:, columns]).error)
 
     def _fail(self, j, column):
-        raise GradcheckError(complaint(j, self.atol, self.rtol, column, self.bound.operation(j.output)))
+        operation = self.bound.operation(j.output)
+        raise GradcheckError(complaint(j, self.atol, self.rtol, column, operation, self.method))
 
 
 def check_deterministic(bound: Bound, tolerance: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 LOST = 1e-4                                          # of a derivative: with more rounding than that it tells nothing
+SAY = {"difference": "differences say", "complex": "a complex step says"}
 LARGE = (": the outputs are so large that this is within the rounding of differences: take a constant off them, or a "
          "larger eps")
 
@@ -23,7 +24,7 @@ def right(j, atol: float, rtol: float) -> np.ndarray:
     return np.abs(j.analytic - j.numeric) <= allowed(j, atol, rtol)
 
 
-def complaint(j, atol: float, rtol: float, column: int, operation: str | None) -> str:
+def complaint(j, atol: float, rtol: float, column: int, operation: str | None, method: str) -> str:
     """What is wrong, where in a column of the Jacobian, by how much, and what it looks like."""
     off, limit = np.abs(j.analytic - j.numeric), allowed(j, atol, rtol)
     row = int(np.argmax(np.where(np.isnan(off), np.inf, off - limit)[:, column]))
@@ -35,7 +36,7 @@ def complaint(j, atol: float, rtol: float, column: int, operation: str | None) -
     op = f" of {operation}()" if operation else ""
     backward, numeric = float(j.analytic[row, column]), float(j.numeric[row, column])
     some = off.size < int(np.prod(j.shapes[0])) * int(np.prod(j.shapes[1])) if j.input >= 0 else False
-    return (f"gradient wrong{op}: {where}: backward says {backward!r}, differences say {numeric!r} "
+    return (f"gradient wrong{op}: {where}: backward says {backward!r}, {SAY[method]} {numeric!r} "
             f"(off by {off[row, column]:.3g}, allowed {limit[row, column]:.3g}); "
             f"{int(np.sum(~right(j, atol, rtol)))} of {off.size} entries {'looked at ' if some else ''}are off"
             f"{LARGE if off[row, column] <= j.noise[row, column] else hint(j.analytic, j.numeric)}")
