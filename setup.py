@@ -33,6 +33,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["tinycnn", "tinycnn.*"]) + KERNELS,
+    py_modules=["pytest_tinycnn"],
     package_dir={"tinycnn.kernels": "kernels"},
     package_data={
         "tinycnn.kernels": ["**/*.cu", "**/*.cuh", "**/*.h", "cuda/limits.json",
@@ -43,5 +44,6 @@ setup(
     },
     install_requires=["numpy>=2.0", "numba>=0.62"],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["tinycnn = tinycnn.cli:main"]},
+    entry_points={"console_scripts": ["tinycnn = tinycnn.cli:main"],
+                  "pytest11": ["pytest_tinycnn = pytest_tinycnn"]},
 )

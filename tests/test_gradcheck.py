@@ -134,3 +134,12 @@ def test_other_arguments_are_passed_on():
 
 def test_smooth_functions_are_held_to_1e_9():
     assert worst_error(lambda x: (x.exp() * x.sin()).sum(), [point(3, 2)]) < 1e-9
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_an_error_of_a_millionth_is_found(fast):
+    @tc.op
+    def millionth(x):
+        return x.data ** 3, (lambda g: g * (3 + 3e-6) * x * x,)
+    with pytest.raises(GradcheckError, match="it is 1.000001 times"):
+        tc.gradcheck(millionth, [point(2, 3)], fast_mode=fast)

@@ -1,5 +1,4 @@
 """Every model of the registry: it builds, learns, is right in its gradients, survives a file; and the registry."""
-from copy import deepcopy
 from functools import cache
 from importlib import import_module
 
@@ -8,9 +7,8 @@ import pytest
 
 import tinycnn as tc
 from tinycnn import nn
-from tinycnn.autograd import Tensor
 from tinycnn.data import list_datasets
-from tinycnn.gradcheck import projections
+from tinycnn.gradcheck import ModelFunction, projections
 from tinycnn.models import (
     ModelInfo,
     create_model,
@@ -144,19 +142,10 @@ def test_a_step_down_the_gradient_lowers_the_loss(name):
 def test_gradients_agree_with_differences(name):
     """The input and all parameters at once along a random direction, with batch statistics."""
     model = create_model(name, dtype="float64")
-    twin = deepcopy(model)                           # moved about, while the model's graph stays as it is
-    mirror = dict(twin.named_parameters())
     shape, eps = CHECKED.get(name, (model_info(name).input_shape[1:], 1e-7))
-    x = Tensor(np.random.default_rng(0).standard_normal((3, *shape)), requires_grad=True)
-    named = [("input", x), *model.named_parameters()]
-
-    def logits(*points):
-        if all(point is own for point, (_, own) in zip(points, named)):
-            return model(x)
-        for point, (path, _) in zip(points[1:], named[1:]):
-            mirror[path].data = point.data
-        return twin(points[0])
-    [found] = projections(logits, [v for _, v in named], eps, directions=1)
+    x = np.random.default_rng(0).standard_normal((3, *shape))
+    logits = ModelFunction(model, x, ["input", *dict(model.named_parameters())])
+    [found] = projections(logits, logits.point(), eps, directions=1)
     assert abs(found.numeric.item()) > 1
     assert found.analytic.item() == pytest.approx(found.numeric.item(), rel=1e-6, abs=0)
 

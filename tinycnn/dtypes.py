@@ -7,15 +7,30 @@
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+_FLOATING = "f"                                      # kinds of NumPy's dtypes
+
 
 def is_floating(dtype: Any) -> bool:
     """Whether elements are floating-point numbers.  NumPy knows bfloat16 only as "some other kind"."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    return dtype.kind in _FLOATING or dtype.name == "bfloat16"
+
+
+@contextmanager
+def complex_is_floating(on: bool = True) -> Iterator[None]:
+    """`with` block in which complex numbers are taken for floating-point ones, for derivatives by a complex step."""
+    global _FLOATING
+    before, _FLOATING = _FLOATING, "fc" if on else _FLOATING
+    try:
+        yield
+    finally:
+        _FLOATING = before
 
 
 def sixteen_bits(dtype: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import platform
 from argparse import Namespace
-from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
@@ -65,31 +64,16 @@ def _error(value: float | None) -> str:
 def model_rows(name: str, device: str = "cpu") -> Iterator[dict[str, Any]]:
     """The input and every parameter of a model: directional derivatives of its logits against differences."""
     from .. import random
-    from ..autograd import Tensor
     from ..backend import to_device
-    from ..gradcheck import projections
+    from ..gradcheck import ModelFunction, projections
     from ..models import create_model, model_info
     random.manual_seed(0)
     model = create_model(name, dtype="float64", device=device)
-    twin = deepcopy(model)                           # moved about, while the model's graph must stay as it is
     images = np.random.default_rng(0).standard_normal((2, *model_info(name).input_shape[1:]))
-    x = Tensor(to_device(images, device), requires_grad=True)
-    mirror = dict(twin.named_parameters())
-    for path, parameter in [("input", x), *model.named_parameters()]:
-        def logits(point, path=path, parameter=parameter):
-            random.manual_seed(0)                    # the same dropout each time
-            if point is parameter:
-                return model(x)
-            if path == "input":
-                return twin(point)
-            mirror[path].data = point.data
-            try:
-                return twin(x)
-            finally:
-                mirror[path].data = parameter.data.copy()
+    for path in ["input", *dict(model.named_parameters())]:
         start = perf_counter()
-        error = max(float(abs(j.analytic - j.numeric).max() / max(1.0, abs(j.numeric).max()))
-                    for j in projections(logits, [parameter], KINK_FREE_STEP, directions=1))
+        logits = ModelFunction(model, to_device(images, device), [path])
+        error = max(j.error for j in projections(logits, logits.point(), KINK_FREE_STEP, directions=1))
         yield {"op": path, "rows": 1, "first": error, "second": None,
                "seconds": round(perf_counter() - start, 3), "ok": error <= MODEL_BOUND}
 

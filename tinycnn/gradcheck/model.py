@@ -22,10 +22,10 @@ from .. import random
 from ..autograd import Tensor, grad, no_grad
 from ..backend import device_of, to_device, to_numpy
 from ..dtypes import is_floating
-from .core import GradcheckError
+from .explain import GradcheckError
+from .steps import settled
+from .subject import Subject
 
-STEPS = 1e-7, 1e-6, 1e-8, 1e-5, 1e-9, 1e-10          # large: kinks; small: rounding; a wrong gradient agrees at none
-RTOL, ATOL, ROUGH = 1e-5, 1e-7, 1e-4                 # ROUGH: with more rounding than that a step tells nothing
 JITTER, ROUNDS = 0.05, 4                             # how far inputs are moved, off ties such as the zeros of a relu
 
 
@@ -159,28 +159,11 @@ def _check(call, name):
             point.data = start + _beside(point, h * v).data
             with no_grad():
                 return to_numpy(_first_tensor(_run(call, inputs, options)).data) * u
-        found = []                                   # of each step: difference, rounding, and how much it may bend
-        for step in STEPS:
-            low, middle, high = value(-step), value(0.0), value(step)
-            numeric, noise = float((high - low).sum() / (2 * step)), 1e-15 * np.abs(middle).sum() / step
-            scale = max(abs(numeric), size)
-            if noise <= ROUGH * scale + ATOL and abs(analytic - numeric) <= ATOL + RTOL * scale + noise:
-                point.data = start
-                return None, moves
-            found.append((numeric, noise, np.abs(high - 2 * middle + low).sum() / step))
+        right, numeric = settled(value, analytic, size)
         point.data = start
-        numeric = _agreed(found)
-        if numeric is not None and not abs(analytic - numeric) <= sum(found[0][1:]):  # else it may be a kink's bend
-            return (op, analytic, numeric), moves
+        if right is not None:
+            return None if right else (op, analytic, numeric), moves
     return None, ROUNDS
-
-
-def _agreed(found):
-    """The difference that two steps agree on; None: so rough a point that differences say nothing."""
-    for (a, noise, _), (b, more, _) in zip(found, found[1:]):
-        if abs(a - b) <= 1e-3 * abs(a) + noise + more:
-            return a
-    return None
 
 
 def _moved(t, rng):
@@ -212,6 +195,49 @@ def _first_tensor(y):
 
 def _beside(t, values):
     return Tensor(to_device(np.asarray(values), device_of(t.data)))
+
+
+class ModelFunction(Subject):
+    """A model as a function of some of its parameters, for projections; the name "input" stands for x.
+
+    After vjp the parameters stay at the values it was called with, which its graph keeps.
+    """
+    one_code = False
+
+    def __init__(self, model: Any, x: Any, names: list[str]):
+        everything = {"input": Tensor(x, requires_grad=True), **dict(model.named_parameters())}
+        self.model, self.x, self.places = model, everything["input"], [everything[name] for name in names]
+
+    def point(self) -> list[np.ndarray]:
+        """What there is now."""
+        return [to_numpy(t.data).copy() for t in self.places]
+
+    def forward(self, *inputs: np.ndarray) -> np.ndarray:
+        """The model's first output."""
+        before = [t.data for t in self.places]
+        self._place(inputs)
+        with no_grad():
+            y = self._run()
+        self._place(before)
+        return to_numpy(y.data)
+
+    def vjp(self, *inputs: np.ndarray) -> tuple[np.ndarray, Any]:
+        """As Subject.vjp."""
+        self._place(inputs)
+        y = self._run()
+
+        def pullback(seeds):
+            found = grad(y, self.places, _beside(y, seeds[0]), retain_graph=True, allow_unused=True)
+            return [None if g is None else to_numpy(g.data) for g in found]
+        return to_numpy(y.data), pullback
+
+    def _place(self, arrays):
+        for t, a in zip(self.places, arrays):
+            t.data = to_device(a, device_of(t.data))
+
+    def _run(self):
+        random.manual_seed(0)                        # the same dropout each time
+        return _first_tensor(self.model(self.x))
 
 
 @contextmanager
