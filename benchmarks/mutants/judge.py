@@ -30,6 +30,7 @@ WALL_SECONDS, MEMORY = 900, 16 << 30
 PARTS = re.compile("_(backward|input|weight|gather|eval|update)$")           # of an op's name in a kernel's
 NOT_COMPILED = "does not compile"
 NOTHING_COLLECTED = 5
+MOST_BY_NAME = 400                                   # tests of a file that holds those of all operations
 QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")                  # plugins of pytest's are loaded already
 
 
@@ -160,9 +161,10 @@ class _Plugin:
         self.failed, self.passed = None, 0
 
     def pytest_collection_modifyitems(self, items):
-        kept = [item for item in items if item.path.name not in BY_NAME or self._names.search(item.nodeid)]
-        kept.sort(key=lambda item: self._order.get(item.nodeid, len(self._order)))
-        items[:] = kept
+        named = [item for item in items if self._names.search(item.nodeid)]
+        if items and items[0].path.name in BY_NAME:
+            items[:] = named[::-(-len(named) // MOST_BY_NAME) or 1]
+        items.sort(key=lambda item: self._order.get(item.nodeid, len(self._order)))
 
     def pytest_collectreport(self, report):
         if report.failed and not self.failed:

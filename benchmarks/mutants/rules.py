@@ -81,11 +81,10 @@ def mutants(file: str, text: str) -> list[Mutant]:
     language = "python" if file.endswith(".py") else "cuda"
     closed = _closed(text) if language == "python" else []
     tokens, lines, found, seen = _tokens(text, language), text.splitlines(), [], {}
-    names = {t.text for t in tokens if t.kind == "name"}
     for i, token in enumerate(tokens):
         if any(a <= token.start < b for a, b in closed):
             continue
-        for start, end, new in _changes(tokens, i, text, language, names):
+        for start, end, new in _changes(tokens, i, text, language):
             line = text.count("\n", 0, start)
             same = (line, text[start:end], new)
             seen[same] = seen.get(same, 0) + 1
@@ -99,7 +98,7 @@ def _tokens(text, language):
             if m.lastgroup != "skip"]
 
 
-def _changes(tokens, i, text, language, names) -> Iterator[tuple[int, int, str]]:
+def _changes(tokens, i, text, language) -> Iterator[tuple[int, int, str]]:
     """(start, end, new text) of all changes that begin at token i."""
     token, before = tokens[i], tokens[i - 1] if i else None
     joins = before is not None and (before.kind in ("name", "number") or before.text in ")]") and (
@@ -116,7 +115,7 @@ def _changes(tokens, i, text, language, names) -> Iterator[tuple[int, int, str]]
         yield token.start, token.end, SWAPPED[token.text]
     elif token.text == "%":
         yield token.start, token.end, "//" if language == "python" else "/"
-    elif token.text in PARTNER and PARTNER[token.text] in names:
+    elif token.text in PARTNER and PARTNER[token.text] in _names_around(tokens, i, text):
         yield token.start, token.end, PARTNER[token.text]
     if token.text in ("+", "-", "*", "/") and joins:
         yield token.start, _end_of_term(tokens, i, text), ""
@@ -134,6 +133,12 @@ def _numbers(number) -> list[str]:
 def _apart(text, token, language):
     """Whether an operator is one of two operands: in C, where * and < are not always, by the spaces around it."""
     return language == "python" or text[token.start - 1].isspace() and text[token.end].isspace()
+
+
+def _names_around(tokens, i, text):
+    """The names between the blank lines before and behind token i: of its function, as a rule."""
+    first, last = (text.rfind("\n\n", 0, tokens[i].start), text.find("\n\n", tokens[i].end))
+    return {t.text for t in tokens if t.kind == "name" and first < t.start and (t.end <= last or last < 0)}
 
 
 def _end_of_term(tokens, i, text):
