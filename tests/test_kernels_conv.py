@@ -66,6 +66,7 @@ def test_im2col_and_col2im_are_torchs(torch, options, kernels):
     win, x = window(size, kernel, stride, padding, dilation), whole((N, C, *size), np.float64)
     cols = torch.nn.functional.unfold(torch.tensor(x), kernel, dilation, padding, stride).numpy()
     np.testing.assert_array_equal(kernels.im2col(x, win), cols)
+    cols = whole(cols.shape, np.float64, 1)          # of the patches' padding, too: that must be dropped
     folded = torch.nn.functional.fold(torch.tensor(cols), size, kernel, dilation, padding, stride).numpy()
     np.testing.assert_array_equal(kernels.col2im(cols, win), folded)
 
@@ -87,8 +88,9 @@ def test_the_three_passes_equal_the_reference(geometry, dtype, layout, with_bias
 @examples
 def test_im2col_and_col2im_equal_the_reference(geometry, dtype, layout):
     win, x = geometry[0], arrays(geometry, dtype)[0]
-    cols = reference.im2col(x, win)
-    pairs = (cpu.im2col(layout(x), win), cols), (cpu.col2im(layout(cols), win), reference.col2im(cols, win))
+    unfolded = reference.im2col(x, win)
+    cols = whole(unfolded.shape, dtype, 1)           # of the patches' padding, too: that must be dropped
+    pairs = (cpu.im2col(layout(x), win), unfolded), (cpu.col2im(layout(cols), win), reference.col2im(cols, win))
     for actual, expected in pairs:
         assert actual.dtype == dtype
         np.testing.assert_array_equal(actual, expected)

@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="at a time")
     parser.add_argument("--kept", type=Path, default=ROOT / "mutants.jsonl", metavar="FILE",
                         help="where verdicts are kept as they come, and found again")
+    parser.add_argument("--tests", type=int, metavar="N", help="only the first N test files of each source, for a quick "
+                        "look; what survives that is judged anew with --again survived")
     parser.add_argument("--again", default="", metavar="OUTCOME", help="judge anew what 'survived', 'hung' ...")
     parser.add_argument("--list", action="store_true", help="only print the mutants")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary")
@@ -49,8 +51,9 @@ def _judged(drawn, options):
         m.key not in kept or kept[m.key].outcome == options.again)]
     if wanted:
         load()
+    judged = judge_all(wanted, lambda file: tests_of(file)[:options.tests], plant, options.jobs)
     with options.kept.open("a", encoding="utf-8") as file:
-        for i, (mutant, verdict) in enumerate(judge_all(wanted, tests_of, plant, options.jobs), 1):
+        for i, (mutant, verdict) in enumerate(judged, 1):
             kept[mutant.key] = verdict
             print(json.dumps([mutant.key, *verdict]), file=file, flush=True)
             print(f"{i}/{len(wanted)} {verdict.outcome:8} {verdict.seconds:6} s  {mutant.name}  {verdict.killer}",

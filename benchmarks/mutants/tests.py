@@ -42,7 +42,7 @@ OPS = {
     "arguments": "pooling convolution",
     "conv": "convolution",
     "creation": "tensors",
-    "dropout": "layers",
+    "dropout": "activations layers",
     "image": "image_ops",
     "index": "cuda_index tensors",
     "inplace": "tensors autograd",
