@@ -30,6 +30,7 @@ PARTNER = {a: b for pair in PAIRS for a, b in (pair.split(), pair.split()[::-1])
 BINARY = {"+", "-", "*", "/", "//", "%", "**", "@", "<<", ">>", "&", "|", "<", ">"}
 KEYWORDS = {"return", "if", "else", "elif", "and", "or", "not", "in", "is", "for", "while", "yield", "lambda", "assert",
             "def", "class", "raise", "sizeof", "template"}
+COMMUTING = {"min", "max", "minimum", "maximum", "add", "mul", "gcd", "broadcast_shapes"}
 # What ends a term behind + or -, and a factor behind * or /.
 ENDS = {",", ":", ";", "=", "?", "<", ">", "<=", ">=", "==", "!=", "&", "|", "&&", "||", "<<", ">>", "+", "-", "+=",
         "-=", "*=", "if", "else", "and", "or", "for", "in", "is", "not"}
@@ -119,7 +120,7 @@ def _changes(tokens, i, text, language) -> Iterator[tuple[int, int, str]]:
         yield token.start, token.end, PARTNER[token.text]
     if token.text in ("+", "-", "*", "/") and joins:
         yield token.start, _end_of_term(tokens, i, text), ""
-    if token.text == "(" and before is not None and before.kind == "name" and before.text not in KEYWORDS:
+    if token.text == "(" and before is not None and before.kind == "name" and before.text not in KEYWORDS | COMMUTING:
         yield from _swapped_arguments(tokens, i, text)
 
 
