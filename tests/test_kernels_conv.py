@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from kernel_checks import (
     whole, window)
 
 reference, cpu = (import_module("tinycnn.kernels." + name) for name in ("reference", "cpu"))
-banded = import_module("tinycnn.kernels.cpu.band").banded
+banded, conv = import_module("tinycnn.kernels.cpu.band").banded, import_module("tinycnn.kernels.cpu.conv")
 
 ROOT = Path(__file__).parents[1]
 GEOMETRIES = [    # N, C, O, G, size, kernel_size, stride, padding, dilation
@@ -132,6 +133,16 @@ TRANSFORMED = [    # N, C, O, K, size, padding: whole tiles, parts of tiles, les
     (2, 32, 32, 3, (8, 8), 1), (1, 64, 80, 3, (7, 13), 1), (3, 48, 112, 3, (6, 5), 0), (2, 80, 48, 3, (3, 4), 2),
     (5, 128, 64, 3, (14, 14), 1), (2, 16, 32, 5, (12, 12), 2), (1, 64, 80, 5, (9, 13), 0), (3, 48, 16, 5, (7, 8), 3),
 ]
+
+
+@pytest.mark.parametrize("options", [o for o in GEOMETRIES if o[3] == 1], ids=str)
+def test_a_relu_is_applied_to_whole_sums(options, monkeypatch):
+    """Which correlate.py offers for convolution and ReLU in one; sums that are cut in parts are raised at the end."""
+    monkeypatch.setattr(conv, "correlate", partial(conv.correlate, relu=True))
+    N, C, O, G, *rest = options
+    x, weight, bias, _ = arrays((window(*rest), C // G, O // G, G, N), np.float32)
+    y = conv.conv2d(x, weight, bias, window(*rest), G, "direct")
+    np.testing.assert_array_equal(y, np.maximum(reference.conv2d(x, weight, bias, window(*rest), G), 0))
 
 
 @pytest.fixture(params=["high", "highest"])

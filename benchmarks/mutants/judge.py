@@ -134,7 +134,8 @@ def _run(tests, killers, names):
     """Run test files in this process, what killed others of the file first."""
     pytest, hypothesis = import_module("pytest"), import_module("hypothesis")
     # A found example is enough; it need not be made small.
-    hypothesis.settings.register_profile("judge", database=None, deadline=None, phases=list(hypothesis.Phase)[:2],
+    hypothesis.settings.register_profile("judge", database=None, deadline=None,
+                                         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
                                          suppress_health_check=list(hypothesis.HealthCheck))
     hypothesis.settings.load_profile("judge")
     sys.path.insert(0, os.getcwd())

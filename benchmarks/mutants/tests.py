@@ -4,7 +4,8 @@ from __future__ import annotations
 from pathlib import Path
 
 # Of these files only the tests whose names mention something that the mutant reaches.
-BY_NAME = ("test_ops.py", "test_cuda_kernels.py", "test_cuda_half.py", "test_adjoint.py", "test_higher_order.py")
+BY_NAME = ("test_ops.py", "test_cuda_kernels.py", "test_cuda_half.py", "test_adjoint.py", "test_higher_order.py",
+           "test_orders.py")
 ANSWERED = "tests/test_conformance.py::test_what_pytorch_answered_once[cpu]"
 KERNELS = {
     "activation": "kernels_gates activations ops",
@@ -60,7 +61,7 @@ def tests_of(file: str) -> list[str]:
     """The tests for a source, as pytest is given them."""
     stem, folder = Path(file).stem, file.rpartition("/")[0]
     if folder == "tinycnn/ops":
-        names = f"ops {OPS.get(stem, '')} higher_order mistakes adjoint"
+        names = f"ops {OPS.get(stem, '')} orders higher_order mistakes adjoint"
     elif folder == "kernels/cuda":
         names = CUDA[stem]
     else:
