@@ -162,9 +162,10 @@ class _Plugin:
         self.failed, self.passed = None, 0
 
     def pytest_collection_modifyitems(self, items):
-        named = [item for item in items if self._names.search(item.nodeid)]
         if items and items[0].path.name in BY_NAME:
-            items[:] = named[::-(-len(named) // MOST_BY_NAME) or 1]
+            named = [item for item in items if "[" in item.nodeid and self._names.search(item.nodeid)]
+            alone = [item for item in items if "[" not in item.nodeid]
+            items[:] = named[::-(-len(named) // MOST_BY_NAME) or 1] + alone
         items.sort(key=lambda item: self._order.get(item.nodeid, len(self._order)))
 
     def pytest_collectreport(self, report):

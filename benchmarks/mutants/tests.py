@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# Of these files only the tests whose names mention something that the mutant reaches.
+# Of the tests with parameters in these files only those whose names mention something that the mutant reaches.
 BY_NAME = ("test_ops.py", "test_cuda_kernels.py", "test_cuda_half.py", "test_adjoint.py", "test_higher_order.py",
            "test_orders.py")
 ANSWERED = "tests/test_conformance.py::test_what_pytorch_answered_once[cpu]"
