@@ -91,6 +91,6 @@ def _plant_into_cuda(mutant, folder):
 
 def kernels_of(file: str) -> set[str]:
     """The words in the names of a CUDA source's kernels, by which the tests of kernels are found."""
-    return {"norm": {"norm"}, "pool": {"pool"}, "loss": {"softmax", "cross_entropy", "dropout"},
+    return {"norm": {"norm"}, "pool": {"pool2d"}, "loss": {"softmax", "cross_entropy", "dropout"},
             "optim": {"update"}, "index": {"scatter_add"}, "conv": {"conv2d", "im2col", "col2im"},
             "direct": {"conv2d"}, "elementwise": {"relu", "gate", "erf", "dropout"}}.get(Path(file).stem, {""})

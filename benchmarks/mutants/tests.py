@@ -50,6 +50,7 @@ OPS = {
     "linear": "layers",
     "loss": "losses",
     "margin": "losses",
+    "math": "tensors",
     "norm": "norms fused",
     "pool": "pooling",
     "shape": "tensors",
