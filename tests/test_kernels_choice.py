@@ -87,3 +87,12 @@ def test_it_is_the_map_that_is_computed_that_counts(kernel):
         same = [choose.algorithm(p, window((m, m), kernel, 1, kernel // 2), 64, 64, 1, np.float32)
                 for p, m in zip(PASSES, (small, n, small))]
         assert [output, gradient, weight] == same
+
+
+@pytest.mark.parametrize("inwards", [False, True])
+def test_few_channels_are_computed_for_several_pixels_at_once(inwards):
+    """So that vectors are full; many channels fill them by themselves."""
+    banded, whole = import_module("tinycnn.kernels.cpu.band").banded, vector.lanes(np.float32)
+    few = banded(window((24, 48), 5, 1, 2), inwards, 3, whole // 4, np.float32)
+    assert few.pixels > 1 and few.pixels * whole // 4 % whole == 0
+    assert banded(window((24, 48), 5, 1, 2), inwards, 3, whole, np.float32) is None

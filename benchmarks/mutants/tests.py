@@ -5,10 +5,11 @@ from pathlib import Path
 
 # Of the tests with parameters in these files only those whose names mention something that the mutant reaches.
 BY_NAME = ("test_ops.py", "test_cuda_kernels.py", "test_cuda_half.py", "test_adjoint.py", "test_higher_order.py",
-           "test_orders.py")
+           "test_orders.py", "test_cuda_ops.py")
 ANSWERED = "tests/test_conformance.py::test_what_pytorch_answered_once[cpu]"
 KERNELS = {
     "activation": "kernels_gates activations ops",
+    "band": "kernels_choice kernels_conv geometries",
     "choose": "kernels_choice kernels_conv",
     "conv": "kernels_conv geometries convolution",
     "gates": "kernels_gates activations ops",
@@ -52,7 +53,7 @@ OPS = {
     "margin": "losses",
     "math": "tensors",
     "norm": "norms fused",
-    "pool": "pooling",
+    "pool": "pooling cuda_ops",
     "shape": "tensors",
     "softmax": "kernels_loss",
 }
