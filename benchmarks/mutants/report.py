@@ -22,8 +22,7 @@ def summary(drawn: dict[str, list[Mutant]], verdicts: dict[str, Verdict], seed: 
         "command": "python -m benchmarks.mutants", "seed": seed, "groups": groups, "all": total,
         "killed_of_those_that_can_be": _share(total),
         "seconds": round(sum(verdicts[m.key].seconds for m in every if m.key in verdicts)),
-        "survivors": [m.name for m in every if m.key not in EQUIVALENT and _outcome(m, verdicts) not in (
-            *DEAD, "invalid")],
+        "survivors": [m.name for m in every if _outcome(m, verdicts) in ("survived", "broken")],
         "equivalent": {m.name: EQUIVALENT[m.key] for m in every if m.key in EQUIVALENT},
     }
 
@@ -37,12 +36,13 @@ def _outcome(mutant, verdicts):
 def _counted(found, verdicts):
     counts = Counter(_outcome(m, verdicts) for m in found)
     names = (*DEAD, "survived", "equivalent", "invalid", "broken", "not judged")
-    return {"mutants": len(found) - counts["invalid"], **{name.replace(" ", "_"): counts[name] for name in names}}
+    judged = len(found) - counts["invalid"] - counts["not judged"]
+    return {"mutants": judged, **{name.replace(" ", "_"): counts[name] for name in names}}
 
 
 def _share(counts):
     dead = sum(counts[name] for name in DEAD)
-    return round(dead / max(1, counts["mutants"] - counts["equivalent"]), 4)
+    return round(dead / max(1, dead + counts["survived"] + counts["broken"]), 4)
 
 
 def printed(result: dict) -> str:

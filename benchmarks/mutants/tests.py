@@ -54,6 +54,7 @@ OPS = {
     "math": "tensors",
     "norm": "norms fused",
     "pool": "pooling cuda_ops",
+    "reduce": "tensors",
     "shape": "tensors",
     "softmax": "kernels_loss",
 }
