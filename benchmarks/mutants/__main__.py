@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="at a time")
     parser.add_argument("--kept", type=Path, default=ROOT / "mutants.jsonl", metavar="FILE",
                         help="where verdicts are kept as they come, and found again")
-    parser.add_argument("--tests", type=int, metavar="N", help="only the first N test files of each source, for a quick "
-                        "look; what survives that is judged anew with --again survived")
+    parser.add_argument("--tests", type=int, metavar="N", help="only the first N test files of each source, for a "
+                        "quick look; what survives it is judged anew with --again survived")
     parser.add_argument("--again", default="", metavar="OUTCOME", help="judge anew what 'survived', 'hung' ...")
     parser.add_argument("--list", action="store_true", help="only print the mutants")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary")

@@ -52,7 +52,7 @@ def users() -> dict[Definition, set[Definition]]:
             for used in _mentioned(node, known):
                 found.setdefault(used, set()).add((file, user))
             for decorator in getattr(node, "decorator_list", ()):
-                for argument in getattr(decorator, "args", ()):              # @overload(exp): exp is what is written here
+                for argument in getattr(decorator, "args", ()):              # @overload(exp): exp is what stands here
                     found.setdefault((file, user), set()).update(_mentioned(argument, known))
     return found
 
