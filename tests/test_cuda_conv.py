@@ -156,6 +156,10 @@ def test_the_weights_gradient_is_summed_in_parts(monkeypatch):
     monkeypatch.setattr(direct, "MOST", 80)                               # 36 elements each
     check(problem(case, np.float64))
     assert parts[-1] == (2, 9, 4) and pixels % 2
+    monkeypatch.setattr(direct, "PART", 40)                               # more parts than a block adds up at once
+    monkeypatch.setattr(direct, "MOST", 1 << 20)
+    check(problem(case, np.float64))
+    assert parts[-1][0] > 3 * 256 // direct.COLUMNS
 
 
 # ---------------------------------------------------------------------------------------- 1x1 and patches

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from kernel_checks import (
     whole, window)
 
 reference, cpu = (import_module("tinycnn.kernels." + name) for name in ("reference", "cpu"))
-banded = import_module("tinycnn.kernels.cpu.band").banded
+banded, conv = import_module("tinycnn.kernels.cpu.band").banded, import_module("tinycnn.kernels.cpu.conv")
 
 ROOT = Path(__file__).parents[1]
 GEOMETRIES = [    # N, C, O, G, size, kernel_size, stride, padding, dilation
@@ -30,6 +31,7 @@ GEOMETRIES = [    # N, C, O, G, size, kernel_size, stride, padding, dilation
     (2, 33, 33, 33, (6, 9), 3, 1, (2, 1), (2, 3)),
     (1, 16, 512, 1, (6, 6), 3, 2, 1, 1), (2, 512, 24, 1, (5, 4), 3, (2, 1), 1, 1),    # long sums, cut in parts
     (2, 3, 6, 1, (9, 12), 5, 1, 2, 1), (1, 3, 40, 1, (12, 16), 7, 2, 3, 1), (1, 2, 5, 1, (8, 12), (2, 3), (1, 2), 1, 2),
+    (2, 8, 8, 4, (6, 7), 3, 1, 1, 1), (1, 8, 8, 2, (7, 5), 3, 2, 1, 1),               # several groups to a vector
     (1, 3, 30, 1, (9, 12), 2, 4, 0, 1), (2, 20, 3, 1, (6, 8), 3, 1, (0, 3), 1),       # bands of pixels
 ]
 
@@ -66,6 +68,7 @@ def test_im2col_and_col2im_are_torchs(torch, options, kernels):
     win, x = window(size, kernel, stride, padding, dilation), whole((N, C, *size), np.float64)
     cols = torch.nn.functional.unfold(torch.tensor(x), kernel, dilation, padding, stride).numpy()
     np.testing.assert_array_equal(kernels.im2col(x, win), cols)
+    cols = whole(cols.shape, np.float64, 1)          # of the patches' padding, too: that must be dropped
     folded = torch.nn.functional.fold(torch.tensor(cols), size, kernel, dilation, padding, stride).numpy()
     np.testing.assert_array_equal(kernels.col2im(cols, win), folded)
 
@@ -111,8 +114,9 @@ def test_every_algorithm_ends_with_the_relu_and_hands_nan_on(how, shape):
 @examples
 def test_im2col_and_col2im_equal_the_reference(geometry, dtype, layout):
     win, x = geometry[0], arrays(geometry, dtype)[0]
-    cols = reference.im2col(x, win)
-    pairs = (cpu.im2col(layout(x), win), cols), (cpu.col2im(layout(cols), win), reference.col2im(cols, win))
+    unfolded = reference.im2col(x, win)
+    cols = whole(unfolded.shape, dtype, 1)           # of the patches' padding, too: that must be dropped
+    pairs = (cpu.im2col(layout(x), win), unfolded), (cpu.col2im(layout(cols), win), reference.col2im(cols, win))
     for actual, expected in pairs:
         assert actual.dtype == dtype
         np.testing.assert_array_equal(actual, expected)
@@ -154,6 +158,16 @@ TRANSFORMED = [    # N, C, O, K, size, padding: whole tiles, parts of tiles, les
     (2, 32, 32, 3, (8, 8), 1), (1, 64, 80, 3, (7, 13), 1), (3, 48, 112, 3, (6, 5), 0), (2, 80, 48, 3, (3, 4), 2),
     (5, 128, 64, 3, (14, 14), 1), (2, 16, 32, 5, (12, 12), 2), (1, 64, 80, 5, (9, 13), 0), (3, 48, 16, 5, (7, 8), 3),
 ]
+
+
+@pytest.mark.parametrize("options", [o for o in GEOMETRIES if o[3] == 1], ids=str)
+def test_a_relu_is_applied_to_whole_sums(options, monkeypatch):
+    """Which correlate.py offers for convolution and ReLU in one; sums that are cut in parts are raised at the end."""
+    monkeypatch.setattr(conv, "correlate", partial(conv.correlate, relu=True))
+    N, C, O, G, *rest = options
+    x, weight, bias, _ = arrays((window(*rest), C // G, O // G, G, N), np.float32)
+    y = conv.conv2d(x, weight, bias, window(*rest), G, "direct")
+    np.testing.assert_array_equal(y, np.maximum(reference.conv2d(x, weight, bias, window(*rest), G), 0))
 
 
 @pytest.fixture(params=["high", "highest"])

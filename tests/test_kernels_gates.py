@@ -36,6 +36,20 @@ def test_numba_equals_the_reference(shape, dtype, layout, layout_g, kind):
     assert_close(cpu.gate_backward(layout_g(g), layout(saved), kind), reference.gate_backward(g, saved, kind))
 
 
+@pytest.mark.parametrize("name, more", [("relu", ()), ("erf", ()), ("gate", ("tanh",))])
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_blocks_cover_all_elements(name, more, extra):
+    """One block, and one element fewer and more than a block."""
+    home = import_module("tinycnn.kernels.cpu." + {"relu": "activation", "erf": "math", "gate": "gates"}[name])
+    x = normal((home.BLOCK + extra,), "float64")
+    y = getattr(reference, name)(x, *more)
+    assert_close(getattr(cpu, name)(x, *more), y)
+    if name != "erf":
+        g = normal(x.shape, "float64", 1)
+        backward = (g, y, *more)
+        assert_close(getattr(cpu, name + "_backward")(*backward), getattr(reference, name + "_backward")(*backward))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["sigmoid", "tanh"])
 def test_every_digit_but_the_last(kind, dtype):

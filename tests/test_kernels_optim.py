@@ -85,6 +85,19 @@ def test_rmsprop_is_torchs(torch, kernels, options):
     assert_close(rmsprop(kernels, (37, 5), "float64", *options)[0], expected)
 
 
+@both
+@pytest.mark.parametrize("missing", [None, 0, 1])
+def test_running_statistics_are_torchs(torch, kernels, missing):
+    """Each moves towards the batch's, the variance's without bias; either may be none that is kept."""
+    x, kept = normal((5, 3, 2), "float64"), [normal((3,), "float64", 1), abs(normal((3,), "float64", 2))]
+    expected = [torch.tensor(a) for a in kept]
+    torch.nn.functional.batch_norm(torch.tensor(x), *expected, training=True, momentum=0.3)
+    kept = [None if i == missing else a for i, a in enumerate(kept)]
+    kernels.running_update(kept, [x.mean((0, 2)), x.var((0, 2))], 0.3, 10 / 9)
+    for actual, e in zip(kept, expected):
+        assert actual is None or assert_close(actual, e.numpy()) is None
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (7, 3), (130, 70)], ids=str)
 @pytest.mark.parametrize("update, options", [(sgd, SGD[-1]), (sgd, SGD[0]), (adam, ADAM[-1]), (adam, ADAM[0]),

@@ -124,7 +124,8 @@ MISTAKES = [
     (ValueError, "label_smoothing", lambda: F.cross_entropy(X, LABELS, label_smoothing=1.5)),
     (ValueError, "reduction must be", lambda: F.cross_entropy(X, LABELS, reduction="average")),
     (TypeError, "floating point.*int64", lambda: F.cross_entropy(LABELS[:, None], LABELS)),
-    (ValueError, "apply sigmoid", lambda: F.binary_cross_entropy(X, X)),
+    (ValueError, "apply sigmoid", lambda: F.binary_cross_entropy(-X * X, X)),
+    (ValueError, "apply sigmoid", lambda: F.binary_cross_entropy(X * X + 1, X)),
     (ValueError, "must have the shape", lambda: F.binary_cross_entropy_with_logits(X, X[0])),
     (ValueError, "do not broadcast", lambda: F.mse_loss(X, X[:3])),
     (ValueError, "delta", lambda: F.huber_loss(X, X, delta=0)),
@@ -169,6 +170,13 @@ def test_at_the_margin_a_pair_still_counts(loss, inputs, slopes):
     y.backward()
     assert y.item() == 0
     np.testing.assert_allclose(x.grad.data, slopes, atol=1e-12)
+
+
+def test_kl_div_has_a_slope_at_probability_zero():
+    """That of -target * input, which is all that is left there; PyTorch's is nan."""
+    target = tc.Tensor(np.array([0.0, 0.4]), requires_grad=True)
+    F.kl_div(np.array([0.3, -0.5]), target, reduction="sum").backward()
+    np.testing.assert_allclose(target.grad.data, [-0.3, np.log(0.4) + 1 + 0.5], rtol=1e-12)
 
 
 def test_multi_margin_loss_has_the_shape_of_its_target():

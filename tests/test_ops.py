@@ -173,24 +173,31 @@ RANDOM = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "fe
 
 
 def test_signatures_are_torchs():
-    """Parameter names and their order, where torch publishes them."""
+    """Parameter names, their order and defaults, where torch publishes them."""
     torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
     wrong = {}
     for name, f in FUNCTIONS.items():
         theirs = getattr(torch.nn.functional, name, None)
         try:
-            expected = [p for p in inspect.signature(theirs).parameters if p not in DEPRECATED]
+            defaults = {name: p.default for name, p in inspect.signature(theirs).parameters.items()
+                        if name not in DEPRECATED}
         except (TypeError, ValueError):
             continue                                 # built in: torch does not say
+        expected = list(defaults)
         if expected and expected[0] == "args":
             continue
-        mine = list(inspect.signature(f).parameters)
+        parameters = inspect.signature(f).parameters
+        mine = list(parameters)
         if mine[:len(expected)] != expected[:len(mine)]:
             wrong[name] = (mine, expected)
+        other = [p for p in mine if p in defaults and parameters[p].default != defaults[p] and (name, p) not in ASKED]
+        if other:
+            wrong[name, "defaults"] = other
     assert not wrong
 
 
 DEPRECATED = {"size_average", "reduce", "_stacklevel"}
+ASKED = {(name, "dim") for name in ("softmax", "log_softmax", "softmin")}    # torch guesses it, and warns
 
 
 def test_names_are_defined_once():

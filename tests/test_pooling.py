@@ -84,6 +84,7 @@ MISTAKES = [
     (ValueError, "output_size", lambda: F.adaptive_avg_pool2d(X, -1)),
     (ValueError, "empty dimension", lambda: F.adaptive_avg_pool2d(X[:, :, :0], 1)),
     (ValueError, "pass the size of the image", lambda: F.max_unpool2d(X, X.astype(int) + 64, 2)),
+    (ValueError, "pass the size of the image", lambda: F.max_unpool2d(X, X.astype(int) - np.eye(4, dtype=int), 2)),
     (ValueError, "within a stride", lambda: F.max_unpool2d(X, X.astype(int), 2, output_size=(20, 8))),
 ]
 

@@ -22,6 +22,8 @@ CASES = [
     case("gather", (3, 2), 1, np.array([[0, 1, 0], [1, 1, 1]])),
     case("take_along_dim", (2, 3), _AT, dim=0),
     case("take_along_dim", (2, 3), np.array([[0], [1]]), dim=1),
+    case("take_along_dim", (2, 3), _AT[:1] * 2, dim=1),                       # the same places of every row
+    case("take_along_dim", (1, 3), _ONCE, dim=1),
     case("take_along_dim", (2, 3), np.array([5, 0, 5])),
     case("scatter", (2, 3), 1, _ONCE, (2, 3)),
     case("scatter", (2, 3), 1, _ONCE[:, :2], (2, 2)),

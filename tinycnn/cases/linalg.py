@@ -33,6 +33,7 @@ CASES = [
     case("diagonal", (2, 3), offset=5),                                   # beyond the matrix: nothing
     case("diag", (3,)),
     case("diag", (3,), diagonal=-1),
+    case("diag", (2,), diagonal=2),
     case("diag", (3, 4), diagonal=1),
     case("trace", (3, 4)),
 ]

@@ -47,6 +47,7 @@ CASES = [
     case("multilabel_soft_margin_loss", (2, 3), unit(2, 3)),
     case("gaussian_nll_loss", (2, 3), (2, 3), positive(2, 1), full=True),
     case("gaussian_nll_loss", (2, 3), (2, 3), positive(2, 3), reduction="sum"),
+    case("gaussian_nll_loss", (2, 3), (2, 3), positive(2), reduction="none"),
     case("poisson_nll_loss", (2, 3), positive(2, 3)),
     case("poisson_nll_loss", positive(2, 3), positive(2, 3), log_input=False, full=True),
 ]

@@ -65,7 +65,7 @@ CASES = [
     *[case(name, (2, 3), (3,), grads=0) for name in ("eq", "ne", "lt", "le", "gt", "ge")],
     *[case(name, (2, 3), 0.0, grads=0) for name in ("eq", "gt", "le")],
     *[case(name, np.array([0, 1, 2, 0]), np.array([0, 3, 0, 1]), grads=0)
-      for name in ("eq", "lt", "ge", "logical_and", "logical_or", "logical_xor")],
+      for name in ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor")],
     *[case(name, np.array([5, 0, -7]), np.array([3, 9, 2]), grads=0)
       for name in ("bitwise_and", "bitwise_or", "bitwise_xor")],
     case("bitwise_and", _MASK, True, grads=0),

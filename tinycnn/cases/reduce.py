@@ -61,6 +61,7 @@ CASES = [
     *[case("norm", apart(2, 3), **options) for options in (
         {"p": 1}, {"p": float("inf"), "dim": 1}, {"p": float("-inf")}, {"p": 0})],
     *[case("norm", positive(2, 3), p=p) for p in (0.5, -1.5)],
+    case("norm", positive(2, 3), p=0, dim=1, grads=0),
     *[case(name, _HOLES, grads=0, **options) for name in ("any", "all") for options in (
         {}, {"dim": 1}, {"dim": 0, "keepdim": True})],
     case("count_nonzero", _HOLES, grads=0),

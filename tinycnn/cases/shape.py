@@ -42,6 +42,7 @@ CASES = [
     case("narrow", (3, 4), dim=-2, start=-2, length=2),
     case("split", (5, 2), 2),
     case("split", (2, 5), split_size_or_sections=[1, 4], dim=1),
+    case("split", (3, 2), split_size_or_sections=[0, 2, 1]),
     case("chunk", (5, 2), 2),
     case("chunk", (2, 5), 3, dim=-1),
     case("unbind", (2, 3)),
