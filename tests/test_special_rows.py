@@ -1,4 +1,6 @@
 """Every row of tinycnn/cases at values and in memory where code goes wrong: nan, inf, zeros, ties, denormals, 1e30."""
+import warnings
+
 import numpy as np
 import pytest
 from test_ops import RANDOM, mapped, strided, to_torch, torch_function
@@ -166,6 +168,7 @@ def filled(name):
 
 SPREAD = ("conv", "linear", "bilinear", "affine", "matrix_product", "matmul", "mm", "bmm", "mv", "einsum")
 KINDS = ["zeros", "ties", "nan", "inf", "-inf", "denormal", "huge", "tiny"]
+CANCELLED = {"cross_entropy": 0.1}                   # what results are differences of, however small they are
 FEW = ["zeros", "ties", "nan", "denormal"]           # what the default run asks of each row; the rest is slow
 each_kind = pytest.mark.parametrize("kind", [*FEW, *(pytest.param(k, marks=pytest.mark.slow)
                                                      for k in KINDS if k not in FEW)])
@@ -191,6 +194,8 @@ def outcome(row, kind):
         outputs, gradients = evaluated(row, mapped(filled(kind), build(row, dtype=np.float32)))
     except (ValueError, TypeError) as error:         # out of the op's domain
         return type(error)
+    if row.op == "conv2d_relu" and not np.isfinite(np.concatenate([y.reshape(-1) for y in outputs])).all():
+        return outputs                               # where a nan has spread, the ReLU hands the gradient on
     return [*outputs, *gradients]
 
 
@@ -206,7 +211,7 @@ def apart(row, fast, plain):
             if np.isfinite(a[~np.isfinite(b)]).any():
                 return "a nan or infinity is lost"
             good &= np.isfinite(b) & (np.isfinite(a) | (not row.op.startswith(SPREAD)))
-        largest = np.abs(b[good]).max(initial=0)
+        largest = max(np.abs(b[good]).max(initial=0), CANCELLED.get(row.op, 0))
         if not np.allclose(a[good], b[good], rtol=2e-5, atol=1e-5 * largest):
             return f"{a[good][:6]} and {b[good][:6]}"
     return ""
@@ -232,7 +237,8 @@ OTHERWISE = {                                        # op: where PyTorch's answe
     "binary_cross_entropy": "the gradient of the target is cut off as its logarithm",
     "soft_margin_loss": "finite where PyTorch's overflows", "multi_margin_loss": "PyTorch loses nan",
     "multilabel_margin_loss": "the same", "gaussian_nll_loss": "inf or nan beside an infinity",
-    "cosine_similarity": "rounding about 0",
+    "cosine_similarity": "rounding about 0", "normalize": "the same",
+    "adaptive_avg_pool2d": "an image without channels is refused", "adaptive_max_pool2d": "the same",
 }
 
 
@@ -264,8 +270,10 @@ def against(torch, row, theirs, inputs):
     """How PyTorch differs; "" if it does not, None if it refuses."""
     tensors = to_torch(torch, inputs)
     try:
-        expected = theirs(*tensors, **{k: to_torch(torch, v) for k, v in row.options.items()})
-    except (RuntimeError, TypeError, ValueError, IndexError):
+        with warnings.catch_warnings():              # of variances of nothing
+            warnings.simplefilter("ignore")
+            expected = theirs(*tensors, **{k: to_torch(torch, v) for k, v in row.options.items()})
+    except (RuntimeError, TypeError, ValueError, IndexError, AssertionError):
         return None
     expected = [y for y in (expected if isinstance(expected, (tuple, list)) else (expected,))
                 if isinstance(y, torch.Tensor)]
@@ -276,7 +284,10 @@ def against(torch, row, theirs, inputs):
     for y in expected if row.grads else ():
         if y.requires_grad:
             seed = torch.tensor(np.cos(np.arange(y.numel()).reshape(y.shape)), dtype=y.dtype)
-            wanted += torch.autograd.grad(y, leaves, seed, retain_graph=True, allow_unused=True)
+            try:
+                wanted += torch.autograd.grad(y, leaves, seed, retain_graph=True, allow_unused=True)
+            except RuntimeError:                     # of an empty pixel_shuffle's
+                return None
     pairs = [*zip(expected, outputs), *zip(wanted, gradients)]
     for a, b in ((a.detach().numpy(), b) for a, b in pairs if a is not None and b is not None):
         largest = np.abs(a[np.isfinite(a)]).max(initial=0) if a.dtype.kind == "f" else 0
@@ -290,9 +301,9 @@ def test_empty_and_scalar_inputs_are_taken_where_torch_takes_them(shrunk):
     torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
 
     def shrink(v):
-        if not floats(v) or not v.ndim:
+        if not floats(v) or not v.ndim or not v.size:
             return v
-        return v[:0] if shrunk == "empty batch" else v.reshape(-1)[0].reshape(())
+        return v[:0] if shrunk == "empty batch" else np.array(v.reshape(-1)[0])
     wrong, agreed = [], set()
     for row in CASES:
         if (theirs := comparable(torch, row)) is None:

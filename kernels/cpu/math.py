@@ -4,6 +4,7 @@ import math
 import numpy as np
 from numba import prange
 
+from .layout import flat_alike
 from .threads import parallel
 
 __all__ = ["erf"]
@@ -13,10 +14,10 @@ BLOCK = 4096
 
 def erf(x):
     """2/sqrt(pi) * the integral of exp(-t^2) from 0 to x, elementwise.  Abramowitz & Stegun 7.1.1."""
-    x = np.ascontiguousarray(x)
+    (x,), restore = flat_alike(x)
     y = np.empty_like(x)
-    _erf(x.reshape(-1), y.reshape(-1))
-    return y
+    _erf(x, y)
+    return restore(y)
 
 
 @parallel

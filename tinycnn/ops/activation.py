@@ -22,6 +22,7 @@ def scaled_outside(x, mask, factor):
     """x where mask, factor * x elsewhere (0 there for factor 0, even if x is infinite or nan)."""
     xp, a = array_module(x.data), x.data
     y = as_they_lie(_mul, a, a.dtype.type(factor)) if factor else xp.zeros_like(a)        # in a's memory order
+    y = xp.asarray(y)                                # NumPy makes a number of what has no dimensions
     xp.copyto(y, a, where=mask.data)
     return y, (lambda g: scaled_outside(g, mask, factor),)
 

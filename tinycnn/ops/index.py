@@ -176,8 +176,8 @@ def take_along_dim(input, indices, dim=None):
     if dim is None:
         return getitem(reshape(input, (-1,)), at.reshape(-1))
     axis = one_axis("take_along_dim", input, dim)
-    shape = tuple(k if d == axis else max(k, n) for d, (k, n) in enumerate(zip(at.shape, input.shape)))
-    wide = tuple(n if d == axis else max(k, n) for d, (k, n) in enumerate(zip(at.shape, input.shape)))
+    common = [n if k == 1 else k for k, n in zip(at.shape, input.shape)]  # a size of 0 goes with 1, too
+    shape, wide = ((*common[:axis], sizes[axis], *common[axis + 1:]) for sizes in (at.shape, input.shape))
     at = array_module(at).where(at < 0, at + input.shape[axis], at)       # gather counts from the front only
     return gather(broadcast_to(input, wide), axis, array_module(at).broadcast_to(at, shape))
 
