@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -161,12 +160,11 @@ TRANSFORMED = [    # N, C, O, K, size, padding: whole tiles, parts of tiles, les
 
 
 @pytest.mark.parametrize("options", [o for o in GEOMETRIES if o[3] == 1], ids=str)
-def test_a_relu_is_applied_to_whole_sums(options, monkeypatch):
-    """Which correlate.py offers for convolution and ReLU in one; sums that are cut in parts are raised at the end."""
-    monkeypatch.setattr(conv, "correlate", partial(conv.correlate, relu=True))
+def test_a_relu_is_applied_to_whole_sums(options):
+    """Sums that are cut in parts are raised at the end."""
     N, C, O, G, *rest = options
     x, weight, bias, _ = arrays((window(*rest), C // G, O // G, G, N), np.float32)
-    y = conv.conv2d(x, weight, bias, window(*rest), G, "direct")
+    y = conv.conv2d(x, weight, bias, window(*rest), G, True, "direct")
     np.testing.assert_array_equal(y, np.maximum(reference.conv2d(x, weight, bias, window(*rest), G), 0))
 
 
