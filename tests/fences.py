@@ -20,7 +20,6 @@ from types import ModuleType
 
 import numpy as np
 from kernel_checks import arrays, normal, window
-from numba import prange
 from test_kernels_conv import GEOMETRIES
 
 import tinycnn  # noqa: F401
@@ -125,29 +124,29 @@ def calls(dtype):
 
 
 @threads.parallel
-def _writes_behind(x, y):
-    for _ in prange(1):
+def _writes_behind(thread, x, y):
+    for _ in threads.mine(thread, 1):
         for i in range(x.size + 1):
             y[i] = x[min(i, x.size - 1)]
 
 
 @threads.parallel
-def _writes_before(x, y):
-    for _ in prange(1):
+def _writes_before(thread, x, y):
+    for _ in threads.mine(thread, 1):
         for i in range(x.size + 1):
             y[i - 1 - (y.size if i == 0 else 0)] = x[max(0, i - 1)]           # -1 would be the last
 
 
 @threads.parallel
-def _reads_behind(x, y):
-    for _ in prange(1):
+def _reads_behind(thread, x, y):
+    for _ in threads.mine(thread, 1):
         for i in range(x.size):
             y[i] = x[i] + 0 * x[i + 1]
 
 
 @threads.parallel
-def _leaves_its_scratch(x, y):
-    for _ in prange(1):
+def _leaves_its_scratch(thread, x, y):
+    for _ in threads.mine(thread, 1):
         scratch = np.empty(x.size, x.dtype)
         for i in range(x.size + SLACK):
             scratch[i] = 1

@@ -5,10 +5,9 @@
     bound by   memory: read each array once, write one
 """
 import numpy as np
-from numba import prange
 
 from .layout import flat_alike
-from .threads import parallel
+from .threads import mine, parallel
 
 __all__ = ["add_relu", "relu", "relu_backward"]
 
@@ -36,23 +35,23 @@ def relu_backward(g, y):
 
 
 @parallel
-def _relu(x, y):
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+def _relu(thread, x, y):
+    for block in mine(thread, (x.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
             y[i] = 0 if x[i] < 0 else x[i]           # nan is not below 0
 
 
 @parallel
-def _add_relu(x, residual):
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+def _add_relu(thread, x, residual):
+    for block in mine(thread, (x.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
             total = x[i] + residual[i]
             x[i] = 0 if total < 0 else total
 
 
 @parallel
-def _relu_backward(g, y, gx):
-    for block in prange((y.size + BLOCK - 1) // BLOCK):
+def _relu_backward(thread, g, y, gx):
+    for block in mine(thread, (y.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(y.size, block * BLOCK + BLOCK)):
             passed = g[i]                            # read in any case: so there is no branch
             gx[i] = 0 if y[i] <= 0 else passed

@@ -21,10 +21,10 @@ bytes: the forward reads x twice and writes y, the backward reads g and x (and y
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .norm import batch_rows, like
-from .threads import parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_eval", "batch_norm_eval_backward",
            "batch_norm_relu", "batch_norm_relu_backward", "batch_norm_relu_eval", "batch_norm_relu_eval_backward"]
@@ -51,7 +51,7 @@ def _tasks(R, W):
 # What follows works on one line.  Few arrays in a loop: LLVM makes no vector code where it would have to compare more
 # than a handful of addresses to see that what is written is not read elsewhere.
 
-@njit(cache=True)
+@inside
 def _add_squares(a, b, first, s, q):
     """Two lines at once: s and q are read and written half as often."""
     for w in range(len(s)):
@@ -60,21 +60,21 @@ def _add_squares(a, b, first, s, q):
         q[w] += da * da + db * db
 
 
-@njit(cache=True)
+@inside
 def _add_products(g, x, centre, s, p):
     for w in range(len(s)):
         s[w] += g[w]
         p[w] += g[w] * (x[w] - centre[w])
 
 
-@njit(cache=True)
+@inside
 def _mask(g, y, zero, kept):
     for w in range(len(kept)):
         passed = g[w]                                # read in any case: so there is no branch
         kept[w] = zero if y[w] <= zero else passed
 
 
-@njit(cache=True)
+@inside
 def _moments(x, low, high, left, right, zero, total, squares):
     """total and squares (right - left) = sum (x - zero) and sum (x - zero)^2 over the lines low .. high."""
     total[:] = 0
@@ -93,7 +93,7 @@ def _moments(x, low, high, left, right, zero, total, squares):
             squares[w] += q[w] + move * (2 * np.float64(s[w]) + n * move)
 
 
-@njit(cache=True)
+@inside
 def _products(g, y, x, kept, masked, keep, low, high, left, right, centre, total, products):
     """total and products (right - left) = sum g and sum g*(x - centre) over the lines low .. high.
 
@@ -116,7 +116,7 @@ def _products(g, y, x, kept, masked, keep, low, high, left, right, centre, total
             products[w] += p[w]
 
 
-@njit(cache=True, error_model="numpy")
+@inside
 def _join(sums, joined):
     """sums (B, 2, k*C) of tasks, columns -> joined (2, C) of channels, always in this order."""
     C = joined.shape[1]
@@ -129,7 +129,7 @@ def _join(sums, joined):
                     total[c] += part[c]
 
 
-@njit(cache=True)
+@inside
 def _repeat(lines, C):
     """Each line's first C numbers again and again, up to its end."""
     for i in range(len(lines)):
@@ -140,32 +140,41 @@ def _repeat(lines, C):
 # ---------------------------------------------------------------------------------------- forward
 
 @parallel
-def _forward(x, weight, bias, eps, residual, add, least, fit, rows, band, sums, statistics, y):
-    """y = max(least, batch norm of x, + residual with `add`); statistics (2, C): mean and variance, out if `fit`."""
+def _sum_moments(thread, x, zero, rows, band, sums):
+    """sums (blocks of rows, 2, W): of each column, of its differences from `zero`, the numbers and their squares."""
     R, W = x.shape
-    C, across, tasks = len(weight), (W + band - 1) // band, len(sums) * ((W + band - 1) // band)
+    across = (W + band - 1) // band
+    for task in mine(thread, len(sums) * across):
+        b, left = task // across, task % across * band
+        right = min(W, left + band)
+        _moments(x, b * rows, min(R, b * rows + rows), left, right, zero[left:right], sums[b, 0, left:right],
+                 sums[b, 1, left:right])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _statistics(x, zero, sums, statistics):
+    """statistics (2, C): mean and variance."""
+    C = statistics.shape[1]
+    n = x.size // C
+    _join(sums, statistics)
+    for c in range(C):
+        s = statistics[0, c] / n
+        statistics[1, c] = statistics[1, c] / n - s * s
+        statistics[0, c] = zero[c] + s
+
+
+@parallel
+def _normalise(thread, x, statistics, weight, bias, eps, residual, add, least, rows, band, y):
+    """y = max(least, batch norm of x, + residual with `add`)."""
+    R, W = x.shape
+    C, across = len(weight), (W + band - 1) // band
     lines = np.empty((3, W), x.dtype)                # centre, scale and shift of each column
-    if fit:
-        zero = np.empty(W)
-        for w in range(W):
-            zero[w] = x[0, w] if w < C else zero[w - C]
-        for task in prange(tasks):
-            b, left = task // across, task % across * band
-            right = min(W, left + band)
-            total, squares = sums[b, 0, left:right], sums[b, 1, left:right]
-            _moments(x, b * rows, min(R, b * rows + rows), left, right, zero[left:right], total, squares)
-        _join(sums, statistics)
-        n = R * (W // C)
-        for c in range(C):
-            s = statistics[0, c] / n
-            statistics[1, c] = statistics[1, c] / n - s * s
-            statistics[0, c] = zero[c] + s
     for c in range(C):
         mean, scale = statistics[0, c], weight[c] / math.sqrt(statistics[1, c] + eps)
         lines[0, c], lines[1, c] = mean, scale
         lines[2, c] = bias[c] + (np.float64(lines[0, c]) - mean) * scale     # what rounding takes off the mean
     _repeat(lines, C)
-    for task in prange(tasks):
+    for task in mine(thread, (R + rows - 1) // rows * across):
         b, left = task // across, task % across * band
         right = min(W, left + band)
         centre, scale, shift = lines[0, left:right], lines[1, left:right], lines[2, left:right]
@@ -177,14 +186,14 @@ def _forward(x, weight, bias, eps, residual, add, least, fit, rows, band, sums, 
                 _scale_shift(x[r, left:right], centre, scale, shift, least, y[r, left:right])
 
 
-@njit(cache=True)
+@inside
 def _scale_shift(x, centre, scale, shift, least, y):
     for w in range(len(y)):
         v = (x[w] - centre[w]) * scale[w] + shift[w]
         y[w] = least if v < least else v             # nan is not below
 
 
-@njit(cache=True)
+@inside
 def _scale_shift_add(x, residual, centre, scale, shift, least, y):
     for w in range(len(y)):
         v = (x[w] - centre[w]) * scale[w] + shift[w] + residual[w]
@@ -196,12 +205,16 @@ def _run_forward(x, statistics, weight, bias, eps, relu, residual):
     lines, C, dtype = _lines(x), x.shape[1], x.dtype
     R, W = lines.shape
     rows, band = _tasks(R, W)
-    fit, y, sums = statistics is None, np.empty_like(lines), np.empty((-(-R // rows), 2, W))
-    statistics = np.zeros((2, C)) if fit else statistics
-    added = lines if residual is None else batch_rows(residual).reshape(R, W)
+    y, added = np.empty_like(lines), lines if residual is None else batch_rows(residual).reshape(R, W)
+    if statistics is None:
+        statistics = np.zeros((2, C))
+        if x.size:
+            sums, zero = np.empty((-(-R // rows), 2, W)), np.tile(lines[0, :C].astype(np.float64), W // C)
+            _sum_moments(lines, zero, rows, band, sums)
+            _statistics(lines, zero, sums, statistics)
     if x.size:
-        _forward(lines, _parameter(weight, C, dtype, 1), _parameter(bias, C, dtype, 0), float(eps), added,
-                 residual is not None, dtype.type(0 if relu else -np.inf), fit, rows, band, sums, statistics, y)
+        _normalise(lines, statistics, _parameter(weight, C, dtype, 1), _parameter(bias, C, dtype, 0), float(eps), added,
+                   residual is not None, dtype.type(0 if relu else -np.inf), rows, band, y)
     return like(y, x), statistics
 
 
@@ -234,31 +247,42 @@ def batch_norm_relu_eval(x, mean, var, weight, bias, eps, residual):
 # ---------------------------------------------------------------------------------------- backward
 
 @parallel
-def _backward(g, y, x, mean, var, weight, eps, masked, keep, share, rows, band, sums, gparameters, kept, gx):
-    """gx and gparameters (2, C), gweight and gbias; masked, keep: as in _add_products.
+def _sum_products(thread, g, y, x, mean, masked, keep, rows, band, sums, kept):
+    """sums (blocks of rows, 2, W): of each column, of g and of g * (x - mean); masked, keep: as in _add_products."""
+    R, W = x.shape
+    across, centre = (W + band - 1) // band, np.empty((1, W), x.dtype)
+    centre[0, :len(mean)] = mean
+    _repeat(centre, len(mean))
+    for task in mine(thread, len(sums) * across):
+        b, left = task // across, task % across * band
+        right = min(W, left + band)
+        _products(g, y, x, kept, masked, keep, b * rows, min(R, b * rows + rows), left, right, centre[0, left:right],
+                  sums[b, 0, left:right], sums[b, 1, left:right])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _coefficients(sums, mean, var, weight, eps, share, gparameters, lines):
+    """lines (4, W): centre, p, q, s of each column, as in _combine; gparameters (2, C): gweight and gbias.
 
     share: by how much each number moves the statistics, 1/n, or 0 where they are constants
     """
-    R, W = x.shape
-    C, across, tasks = len(mean), (W + band - 1) // band, len(sums) * ((W + band - 1) // band)
-    lines = np.empty((4, W), x.dtype)                # of each column: centre, and p, q, s below
-    lines[0, :C] = mean
-    _repeat(lines, C)
-    for task in prange(tasks):
-        b, left = task // across, task % across * band
-        right = min(W, left + band)
-        _products(g, y, x, kept, masked, keep, b * rows, min(R, b * rows + rows), left, right, lines[0, left:right],
-                  sums[b, 0, left:right], sums[b, 1, left:right])
+    C = len(mean)
     joined = np.empty((2, C))
     _join(sums, joined)
     for c in range(C):
         rstd = 1 / math.sqrt(var[c] + eps)
         gparameters[0, c], gparameters[1, c] = joined[1, c] * rstd, joined[0, c]
-        lines[1, c] = weight[c] * rstd
+        lines[0, c], lines[1, c] = mean[c], weight[c] * rstd
         lines[2, c] = -share * weight[c] * rstd * rstd * rstd * joined[1, c]
         lines[3, c] = -share * weight[c] * rstd * joined[0, c]
     _repeat(lines, C)
-    for task in prange(tasks):
+
+
+@parallel
+def _gradients(thread, g, y, x, lines, masked, keep, rows, band, kept, gx):
+    R, W = x.shape
+    across = (W + band - 1) // band
+    for task in mine(thread, (R + rows - 1) // rows * across):
         b, left = task // across, task % across * band
         right = min(W, left + band)
         centre, p, q, s = lines[0, left:right], lines[1, left:right], lines[2, left:right], lines[3, left:right]
@@ -273,7 +297,7 @@ def _backward(g, y, x, mean, var, weight, eps, masked, keep, share, rows, band, 
             _combine(counted, x[r, left:right], centre, p, q, s, gx[r, left:right])
 
 
-@njit(cache=True)
+@inside
 def _combine(g, x, centre, p, q, s, gx):
     for w in range(len(gx)):
         gx[w] = p[w] * g[w] + (q[w] * (x[w] - centre[w]) + s[w])
@@ -287,11 +311,12 @@ def _run_backward(g, y, x, mean, var, weight, eps, residual, share):
     gs = batch_rows(g).reshape(R, W)
     ys = gs if y is None else batch_rows(y).reshape(R, W)
     gx, sums, gparameters = np.empty_like(lines), np.empty((-(-R // rows), 2, W)), np.zeros((2, C), dtype)
-    kept = np.empty_like(lines) if residual else gx
+    kept, masked = np.empty_like(lines) if residual else gx, y is not None
     if x.size:
-        _backward(gs, ys, lines, np.ascontiguousarray(mean), np.ascontiguousarray(var),
-                  _parameter(weight, C, dtype, 1), float(eps), y is not None, residual, float(share), rows, band, sums,
-                  gparameters, kept, gx)
+        mean, var, columns = np.ascontiguousarray(mean), np.ascontiguousarray(var), np.empty((4, W), dtype)
+        _sum_products(gs, ys, lines, mean, masked, residual, rows, band, sums, kept)
+        _coefficients(sums, mean, var, _parameter(weight, C, dtype, 1), float(eps), float(share), gparameters, columns)
+        _gradients(gs, ys, lines, columns, masked, residual, rows, band, kept, gx)
     return like(gx, x), *gparameters, like(kept, x) if residual else None
 
 

@@ -22,7 +22,6 @@ Three algorithms compute these passes; choose.py says which one and why:
 from functools import lru_cache
 
 import numpy as np
-from numba import prange
 
 from . import grouped, winograd
 from .band import band_panels, banded, unbanded
@@ -30,7 +29,7 @@ from .choose import algorithm
 from .correlate import Image, Walk, correlate
 from .layout import nchw, nhwc
 from .panels import aligned, pack_columns, pack_rows, unpack
-from .threads import parallel
+from .threads import mine, parallel
 from .weights import patches_times
 
 __all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight"]
@@ -84,9 +83,9 @@ def bordered(x, ys, xs):
 
 
 @parallel
-def _border(x, top, left, out):
+def _border(thread, x, top, left, out):
     N, H, W, C = x.shape
-    for task in prange(N * out.shape[1]):
+    for task in mine(thread, N * out.shape[1]):
         n, y = task // out.shape[1], task % out.shape[1] - top
         row = out[n, y + top]
         for i in range(left):
@@ -280,9 +279,9 @@ def col2im(cols, win):
 
 
 @parallel
-def _im2col(x, cols, win):                           # x (N, C, H, W) -> cols (N, C, KH*KW, OH*OW)
+def _im2col(thread, x, cols, win):                   # x (N, C, H, W) -> cols (N, C, KH*KW, OH*OW)
     C = x.shape[1]
-    for plane in prange(x.shape[0] * C):             # no two tasks write the same cell
+    for plane in mine(thread, x.shape[0] * C):       # no two tasks write the same cell
         n, c = plane // C, plane % C
         for tap in range(win.KH * win.KW):
             i, j = tap // win.KW, tap % win.KW
@@ -295,9 +294,9 @@ def _im2col(x, cols, win):                           # x (N, C, H, W) -> cols (N
 
 
 @parallel
-def _col2im(cols, x, win):                           # cols (N, C, KH*KW, OH*OW) -> x (N, C, H, W), += into zeros
+def _col2im(thread, cols, x, win):                   # cols (N, C, KH*KW, OH*OW) -> x (N, C, H, W), += into zeros
     C = x.shape[1]
-    for plane in prange(x.shape[0] * C):
+    for plane in mine(thread, x.shape[0] * C):
         n, c = plane // C, plane % C
         for tap in range(win.KH * win.KW):
             i, j = tap // win.KW, tap % win.KW

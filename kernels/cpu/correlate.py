@@ -24,11 +24,10 @@ of one tap (matmul.py).
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from .microkernel import ROWS, WIDE, tiles
 from .panels import panel_vectors
-from .threads import parallel
+from .threads import inside, mine, parallel
 from .vector import BYTES, distance, lanes
 
 BM, BK = 8 * ROWS, 256
@@ -90,7 +89,7 @@ def _outside(walk, size):
     return len(walk.offsets) and (walk.offsets[0] < 0 or (walk.count - 1) * walk.step + walk.offsets[-1] >= size)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def _find(x, image, ys, xs, m0, count, zeros, table, places, out_image):
     """For output pixels m0 ...: where the patch of each begins (with a border: for every tap), and where its result
     belongs."""
@@ -123,12 +122,12 @@ def _find(x, image, ys, xs, m0, count, zeros, table, places, out_image):
 
 
 @parallel
-def _correlate(x, image, run, step, ys, xs, a_runs, b, K, b_columns, columns, groups, starts, least, out, out_image,
-               strip, several, zeros):
+def _correlate(thread, x, image, run, step, ys, xs, a_runs, b, K, b_columns, columns, groups, starts, least, out,
+               out_image, strip, several, zeros):
     M, T, vector = image.N * ys.count * xs.count, len(ys.offsets) * len(xs.offsets), BYTES // x.itemsize
     strips, wide = (M + strip - 1) // strip, WIDE * vector
     blocks = (b_columns + wide - 1) // wide          # of one group
-    for task in prange((groups * blocks + several - 1) // several * strips):
+    for task in mine(thread, (groups * blocks + several - 1) // several * strips):
         m0, first = task % strips * strip, task // strips * several
         count = min(strip, M - m0)
         ld = (count + ROWS - 1) // ROWS * ROWS

@@ -11,8 +11,10 @@ edition, section 6.2).  nan stays nan.
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from .launch import inside
 
 HALF32, HALF64 = np.float32(0.5), 0.5
 ROUND32, ROUND64 = np.float32(1.5 * 2 ** 23), 1.5 * 2 ** 52      # added and taken off again: rounds, n in the low bits
@@ -34,7 +36,7 @@ ERFC32 = tuple(map(np.float32, (0.17087277, -0.82215223, 1.48851587, -1.13520398
 ROOT32, TWO32 = np.float32(math.sqrt(0.5)), np.float32(2)
 
 
-@njit(cache=True)
+@inside
 def _horner(coefficients, x):
     """The polynomial of these coefficients, the highest power's first."""
     p = coefficients[0]

@@ -5,12 +5,11 @@
     bound by   memory on two cores, given the vector code of exponential.py; libm's calls would take ten times longer
 """
 import numpy as np
-from numba import prange
 
 from ..reference.gates import C, D
 from .exponential import exp, normal, sigmoid, tanh
 from .layout import flat_alike
-from .threads import parallel
+from .threads import mine, parallel
 
 __all__ = ["gate", "gate_backward"]
 BLOCK = 4096
@@ -38,8 +37,8 @@ def _constants(dtype):
 
 
 @parallel
-def _gate(x, kind, one, half, c, cd, y):
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+def _gate(thread, x, kind, one, half, c, cd, y):
+    for block in mine(thread, (x.size + BLOCK - 1) // BLOCK):
         xs, ys = x[block * BLOCK:block * BLOCK + BLOCK], y[block * BLOCK:block * BLOCK + BLOCK]
         if kind == 0:
             for i in range(len(ys)):
@@ -59,8 +58,8 @@ def _gate(x, kind, one, half, c, cd, y):
 
 
 @parallel
-def _gate_backward(g, saved, kind, one, half, c, cd, density, gx):
-    for block in prange((gx.size + BLOCK - 1) // BLOCK):
+def _gate_backward(thread, g, saved, kind, one, half, c, cd, density, gx):
+    for block in mine(thread, (gx.size + BLOCK - 1) // BLOCK):
         low, high = block * BLOCK, block * BLOCK + BLOCK
         gs, xs, to = g[low:high], saved[low:high], gx[low:high]
         if kind == 0:

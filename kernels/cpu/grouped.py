@@ -22,10 +22,9 @@ compiled when it is first met.  For kernels and strides that are met rarely ever
     work       2 * N*OH*OW * O * width*KH*KW FLOPs; bound by memory when it is depthwise and small
 """
 import numpy as np
-from numba import njit, prange
 
 from .panels import aligned
-from .threads import parallel
+from .threads import inside, mine, parallel
 from .vector import BYTES, distance, lanes, vector_code
 
 WIDEST = 16
@@ -120,7 +119,7 @@ def _taps(ys, xs, width):
     return np.array(begins, np.int64).reshape(-1, 2), k
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def _find(image, n, y, step, first, nothing, table):
     """Where the pixels first, first + step, ... of line y of image n lie."""
     inside, line = 0 <= y < image.H, (n * image.H + y) * image.W
@@ -149,10 +148,10 @@ def correlate(x, image, ys, xs, weight, width, y, y_image, bias=None, relu=False
 
 
 @parallel
-def _correlate(x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C, zeros, k, width, partial):
+def _correlate(thread, x, image, ys, xs, begins, w, blocks, start, least, y, y_image, C, zeros, k, width, partial):
     L, rows, tiles = BYTES // x.itemsize, len(begins), (xs.count + T - 1) // T
     ld, nothing = tiles * T + len(k) - 1, distance(x, zeros)
-    for task in prange(image.N * ys.count):
+    for task in mine(thread, image.N * ys.count):
         n, a = task // ys.count, task % ys.count
         table, places, waste = np.empty(rows * ld, np.int64), np.empty(tiles * T, np.int64), np.empty(C, x.dtype)
         for i in range(rows):
@@ -186,12 +185,12 @@ def weights(x, image, ys, xs, gy, C, width):
 
 
 @parallel
-def _weights(x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, width, partial):
+def _weights(thread, x, image, ys, xs, begins, gy, C, zeros, sums, parts, blocks, k, width, partial):
     size, rows = len(sums) // parts, len(begins)
     L, tiles, lines = BYTES // x.itemsize, (xs.count + T - 1) // T, image.N * ys.count
     per_row = len(k) * len(width) * L
     nothing, beyond = distance(x, zeros), distance(gy, zeros)
-    for part in prange(parts):
+    for part in mine(thread, parts):
         table, places = np.empty(tiles * T + len(k) - 1, np.int64), np.empty(tiles * T, np.int64)
         for line in range(part * lines // parts, (part + 1) * lines // parts):
             n, a = line // ys.count, line % ys.count

@@ -12,11 +12,10 @@ becomes nan.
 import math
 
 import numpy as np
-from numba import njit, prange
 
 from ..reference.loss import row_losses
 from .exponential import exp
-from .threads import parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
            "cross_entropy", "cross_entropy_backward"]
@@ -29,7 +28,7 @@ def _step(x):
     return max(1, BLOCK // max(1, x.shape[1]))
 
 
-@njit(cache=True)
+@inside
 def _top(row):
     """The largest, leaving out any nan: exp will bring it back.  Long rows LANES at a time, side by side."""
     tops, whole = row[:LANES].copy(), len(row) // LANES * LANES
@@ -43,13 +42,13 @@ def _top(row):
     return top
 
 
-@njit(cache=True)
+@inside
 def _larger(row, tops):
     for c in range(len(tops)):
         tops[c] = row[c] if row[c] > tops[c] else tops[c]
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz"})
+@inside(fastmath={"reassoc", "nsz"})
 def _sum(row):
     """In float64, in as many lanes as the processor has."""
     total = 0.0
@@ -58,40 +57,40 @@ def _sum(row):
     return total
 
 
-@njit(cache=True)
+@inside
 def _exp_line(x, top, y):
     for c in range(len(y)):
         y[c] = exp(x[c] - top)
 
 
-@njit(cache=True)
+@inside
 def _divide(y, total):
     for c in range(len(y)):
         y[c] /= total
 
 
-@njit(cache=True)
+@inside
 def _less(x, top, log_total, y):
     for c in range(len(y)):
         y[c] = (x[c] - top) - log_total
 
 
-@njit(cache=True)
+@inside
 def _less_share(g, logp, total, gx):
     for c in range(len(gx)):
         gx[c] = g[c] - exp(logp[c]) * total
 
 
-@njit(cache=True)
+@inside
 def _shares(logp, all_shares, smooth, weight, gx):
     for c in range(len(gx)):
         gx[c] = exp(logp[c]) * all_shares - smooth * weight[c]
 
 
 @parallel
-def _softmax(x, step, y):
+def _softmax(thread, x, step, y):
     M, C = x.shape
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
             row, top = y[m], _top(x[m])
             _exp_line(x[m], top, row)
@@ -99,9 +98,9 @@ def _softmax(x, step, y):
 
 
 @parallel
-def _log_softmax(x, step, y):
+def _log_softmax(thread, x, step, y):
     M, C = x.shape
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
             row, top = y[m], _top(x[m])
             _exp_line(x[m], top, row)
@@ -109,9 +108,9 @@ def _log_softmax(x, step, y):
 
 
 @parallel
-def _softmax_backward(g, y, step, gx):
+def _softmax_backward(thread, g, y, step, gx):
     M, C = y.shape
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
             total = 0.0
             for c in range(C):
@@ -121,9 +120,9 @@ def _softmax_backward(g, y, step, gx):
 
 
 @parallel
-def _log_softmax_backward(g, y, step, gx):
+def _log_softmax_backward(thread, g, y, step, gx):
     M, C = y.shape
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
             _less_share(g[m], y[m], y.dtype.type(_sum(g[m])), gx[m])
 
@@ -153,12 +152,12 @@ def log_softmax_backward(g, y):
 
 
 @parallel
-def _cross_entropy_backward(g, logp, target, weight, ignore_index, smoothing, step, gx):
+def _cross_entropy_backward(thread, g, logp, target, weight, ignore_index, smoothing, step, gx):
     M, C = logp.shape
     total = 0.0
     for c in range(C):
         total += weight[c]
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         for m in range(block * step, min(M, block * step + step)):
             kept = target[m] != ignore_index
             own = (1 - smoothing) * weight[target[m]] if kept else 0.0

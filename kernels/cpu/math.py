@@ -2,10 +2,9 @@
 import math
 
 import numpy as np
-from numba import prange
 
 from .layout import flat_alike
-from .threads import parallel
+from .threads import mine, parallel
 
 __all__ = ["erf"]
 
@@ -21,7 +20,7 @@ def erf(x):
 
 
 @parallel
-def _erf(x, y):
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+def _erf(thread, x, y):
+    for block in mine(thread, (x.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
             y[i] = math.erf(x[i])

@@ -16,12 +16,11 @@ not its rows, it is the gradient of a layer's weights, and computed as such (wei
 import math
 
 import numpy as np
-from numba import prange
 
 from .correlate import ALONE, Image, correlate
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, pack_columns, pack_rows, panel_vectors
-from .threads import parallel
+from .threads import mine, parallel
 from .vector import BYTES, lanes
 from .weights import patches_times
 
@@ -79,10 +78,10 @@ def _unpacked(a, b):
 
 
 @parallel
-def _row_by_row(a, a_row, a_column, M, b, K, N, c, zeros, strip, wide):
+def _row_by_row(thread, a, a_row, a_column, M, b, K, N, c, zeros, strip, wide):
     """c (M, N) = a @ b (K, N): blocks of `strip` rows and `wide` columns, whose sums take DEPTH rows of b at a time."""
     vector, blocks = BYTES // b.itemsize, (N + wide - 1) // wide
-    for task in prange((M + strip - 1) // strip * blocks):
+    for task in mine(thread, (M + strip - 1) // strip * blocks):
         m0, start = task // blocks * strip, task % blocks * wide
         count = min(strip, M - m0)
         ld = (count + ROWS - 1) // ROWS * ROWS

@@ -30,8 +30,8 @@ runs of a gradient of weights are rows of pixels.
     parallel   no: one tile by one thread
     work       2 * MR * NR * K FLOPs; 4 bytes * (MR + NR) * K from the first two caches
 """
-from numba import njit
 
+from .launch import inside
 from .vector import REGISTERS, vector_code
 
 WIDE, HALF, ONE = (4, 2, 1) if REGISTERS == 32 else (2, 1, 1)    # vectors in a panel of B
@@ -95,7 +95,7 @@ NARROW_ROWS = 12 if REGISTERS == 32 else 6               # of the narrower tiles
 _wide, _half, _one = _tile(6, WIDE), _tile(NARROW_ROWS, HALF), _tile(NARROW_ROWS, ONE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def tiles(c, c_at, places, m0, M, columns, width, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
           a_step, b, b_at, b_rows):
     """Rows m0 ... m0 + M - 1 of C from a panel of B that is `width` vectors wide, tile by tile.

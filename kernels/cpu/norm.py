@@ -22,9 +22,8 @@ number of each per image and channel.
 import math
 
 import numpy as np
-from numba import njit, prange
 
-from .threads import parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward"]
 BLOCK = 16384
@@ -56,13 +55,13 @@ def block_rows(C):
 # ---------------------------------------------------------------------------------------- the three loops
 
 @parallel
-def _block_sums(g, x, x0, squares, step, sums):
+def _block_sums(thread, g, x, x0, squares, step, sums):
     """For each block of `step` rows sum g and sum g*(x - x0), or with `squares` sum (x - x0) and sum (x - x0)^2.
 
     g and x (N, R, C), x0 (N, B, C), sums (N, B, 2, C)
     """
     N, B, C = x0.shape
-    for task in prange(N * B):
+    for task in mine(thread, N * B):
         n, b = task // B, task % B
         total, product, zero = sums[n, b, 0], sums[n, b, 1], x0[n, b]
         for c in range(C):
@@ -80,11 +79,11 @@ def _block_sums(g, x, x0, squares, step, sums):
 
 
 @parallel
-def _scale_shift(x, coefficients, step, y):
+def _scale_shift(thread, x, coefficients, step, y):
     """y = (x - centre) * scale + shift, coefficients = centre, scale, shift: (3, N, C)"""
     N, R, C = x.shape
     B = (R + step - 1) // step
-    for task in prange(N * B):
+    for task in mine(thread, N * B):
         n, b = task // B, task % B
         centre, scale, shift = coefficients[0, n], coefficients[1, n], coefficients[2, n]
         for r in range(b * step, min(R, b * step + step)):
@@ -93,11 +92,11 @@ def _scale_shift(x, coefficients, step, y):
 
 
 @parallel
-def _combine(g, x, coefficients, step, gx):
+def _combine(thread, g, x, coefficients, step, gx):
     """gx = p*g + q*(x - centre) + s, coefficients = centre, p, q, s: (4, N, C)"""
     N, R, C = x.shape
     B = (R + step - 1) // step
-    for task in prange(N * B):
+    for task in mine(thread, N * B):
         n, b = task // B, task % B
         centre, p, q, s = coefficients[0, n], coefficients[1, n], coefficients[2, n], coefficients[3, n]
         for r in range(b * step, min(R, b * step + step)):
@@ -202,7 +201,7 @@ def group_norm_backward(g, x, mean, rstd, num_groups, weight):
 
 # ---------------------------------------------------------------------------------------- layer norm
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+@inside(fastmath={"reassoc", "contract", "nsz"})
 def _part_sums(a, a0, b, b0, zero):
     """sum (a - a0) and sum (a - a0)*(b - b0) of two lines, in their dtype, in as many lanes as the processor has."""
     total, product = zero, zero
@@ -212,7 +211,7 @@ def _part_sums(a, a0, b, b0, zero):
     return total, product
 
 
-@njit(cache=True)
+@inside
 def _line_sums(a, a0, b, b0, zero):
     """The same of long lines: PART numbers at a time, joined in float64."""
     total, product = 0.0, 0.0
@@ -223,16 +222,16 @@ def _line_sums(a, a0, b, b0, zero):
     return total, product
 
 
-@njit(cache=True)
+@inside
 def _normalise_line(x, centre, rest, scale, weight, bias, y):
     for i in range(len(y)):
         y[i] = ((x[i] - centre) - rest) * scale * weight[i] + bias[i]
 
 
 @parallel
-def _layer_norm(x, weight, bias, eps, step, y, mean, rstd):
+def _layer_norm(thread, x, weight, bias, eps, step, y, mean, rstd):
     M, D = x.shape
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         number = x.dtype.type
         for m in range(block * step, min(M, block * step + step)):
             row = x[m]
@@ -243,7 +242,7 @@ def _layer_norm(x, weight, bias, eps, step, y, mean, rstd):
             _normalise_line(row, mean[m], number(centre - mean[m]), rstd[m], weight, bias, y[m])
 
 
-@njit(cache=True)
+@inside
 def _weigh(g, x, centre, scale, weight, gw, gweight):
     """gw = g * weight, and g * xhat is added to gweight."""
     for i in range(len(gw)):
@@ -251,23 +250,23 @@ def _weigh(g, x, centre, scale, weight, gw, gweight):
         gweight[i] += g[i] * ((x[i] - centre) * scale)
 
 
-@njit(cache=True)
+@inside
 def _add(g, gbias):
     for i in range(len(gbias)):
         gbias[i] += g[i]
 
 
-@njit(cache=True)
+@inside
 def _centred(gw, x, centre, scale, p, q, gx):
     for i in range(len(gx)):
         gx[i] = scale * (gw[i] - p - (x[i] - centre) * q)
 
 
 @parallel
-def _layer_norm_gradients(g, x, mean, rstd, weight, step, gx, sums):
+def _layer_norm_gradients(thread, g, x, mean, rstd, weight, step, gx, sums):
     """gx, and of each block of rows sum g*xhat and sum g: (B, 2, D)."""
     M, D = x.shape
-    for block in prange(len(sums)):
+    for block in mine(thread, len(sums)):
         number, gweight, gbias, gw = x.dtype.type, sums[block, 0], sums[block, 1], np.empty(D, x.dtype)
         gweight[:] = 0
         gbias[:] = 0

@@ -17,11 +17,11 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import carray, njit, prange, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from ..reference import optim as reference
-from .threads import parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["sgd_update", "adam_update", "rmsprop_update"]
 BLOCK = 4096
@@ -35,7 +35,7 @@ def _pointer(context, address, like):
     return types.CPointer(like.dtype)(types.intp, like), code
 
 
-@njit(cache=True)
+@inside
 def _block(table, k, which, start, n, like):
     """Numbers start .. start + n of the k-th array of a parameter; none if that array is not used."""
     address = table[k, which]
@@ -70,15 +70,15 @@ def _launch(kernel, update, lists, *numbers):
         kernel(table, _tasks(tuple([row[0].size for row in lines])), like, *map(like.dtype.type, numbers))
 
 
-@njit(cache=True)
+@inside
 def _gradient(param, grad, sign, weight_decay):
     return sign * grad + (weight_decay * param if weight_decay else 0)
 
 
 @parallel
-def _sgd(table, tasks, like, lr, momentum, fresh, weight_decay, nesterov, sign):
+def _sgd(thread, table, tasks, like, lr, momentum, fresh, weight_decay, nesterov, sign):
     """fresh: the gradient's share of the velocity."""
-    for task in prange(len(tasks)):
+    for task in mine(thread, len(tasks)):
         which, start, n = tasks[task, 0], tasks[task, 1], tasks[task, 2]
         p, g = _block(table, 0, which, start, n, like), _block(table, 1, which, start, n, like)
         v = _block(table, 2, which, start, n, like)
@@ -103,9 +103,9 @@ def sgd_update(params, grads, bufs, numbers, nesterov, maximize, first):
 
 
 @parallel
-def _adam(table, tasks, like, step_size, root, new1, beta2, new2, eps, decay, shrink, sign):
+def _adam(thread, table, tasks, like, step_size, root, new1, beta2, new2, eps, decay, shrink, sign):
     """new1, new2: 1 - beta1, 1 - beta2, rounded once; root: sqrt(1 - beta2^step); decay coupled, shrink decoupled."""
-    for task in prange(len(tasks)):
+    for task in mine(thread, len(tasks)):
         which, start, n = tasks[task, 0], tasks[task, 1], tasks[task, 2]
         p, g = _block(table, 0, which, start, n, like), _block(table, 1, which, start, n, like)
         m = _block(table, 2, which, start, n, like)
@@ -131,9 +131,9 @@ def adam_update(params, grads, ms, vs, vmaxs, numbers, decoupled, maximize):
 
 
 @parallel
-def _rmsprop(table, tasks, like, lr, alpha, new, eps, weight_decay, momentum, sign):
+def _rmsprop(thread, table, tasks, like, lr, alpha, new, eps, weight_decay, momentum, sign):
     """new: 1 - alpha, rounded once."""
-    for task in prange(len(tasks)):
+    for task in mine(thread, len(tasks)):
         which, start, n = tasks[task, 0], tasks[task, 1], tasks[task, 2]
         p, g = _block(table, 0, which, start, n, like), _block(table, 1, which, start, n, like)
         v = _block(table, 2, which, start, n, like)

@@ -15,10 +15,10 @@ are 32 or 16 channels wide, and filled up with zeros.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba.extending import register_jitable
 
 from .microkernel import HALF, ONE, WIDE
-from .threads import parallel
+from .threads import inside, mine, parallel
 from .vector import BYTES, distance, lanes, vector_code
 
 PIECE = 16                                           # squares, or rows, of one task
@@ -33,7 +33,7 @@ class Panels(NamedTuple):
     columns: int
 
 
-@njit(cache=True)
+@register_jitable
 def panel_vectors(left, width):
     """How many vectors wide the next panel is, with so many columns left; a vector has `width` numbers."""
     vectors = (left + width - 1) // width
@@ -45,7 +45,7 @@ def room_for(columns, dtype):
     return columns + -columns % lanes(dtype)
 
 
-@njit(cache=True)
+@register_jitable
 def odd_lines(size, itemsize):
     """How far apart rows of so many numbers should begin: an odd number of cache lines.  (With a multiple of 8 lines a
     column of 128 rows would share an eighth of the first cache.)"""
@@ -82,10 +82,10 @@ def pack_rows(b, groups, group, rows, columns):
 
 
 @parallel
-def _pack_rows(b, groups, group, rows, columns, room, out):
+def _pack_rows(thread, b, groups, group, rows, columns, room, out):
     K, vector = len(rows), BYTES // b.itemsize
     pieces = (K + PIECE - 1) // PIECE
-    for task in prange(groups * pieces):
+    for task in mine(thread, groups * pieces):
         g, k0, n0 = task // pieces, task % pieces * PIECE, 0
         while n0 < room:                             # the next columns of the same few rows
             width = panel_vectors(room - n0, vector) * vector
@@ -126,18 +126,18 @@ def _turn(v, a):
                 v.store_some(column, a.y, at, some)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def turn(y, y_at, x, x_at, read, written):
     """`_turn`, compiled once."""
     _turn(y, y_at, x, x_at, read, written)
 
 
 @parallel
-def _pack_columns(b, groups, group, outers, outer, inner, rows, K, columns, column, room, out, zeros):
+def _pack_columns(thread, b, groups, group, outers, outer, inner, rows, K, columns, column, room, out, zeros):
     vector = BYTES // b.itemsize
     wide, squares = WIDE * vector, (inner + vector - 1) // vector
     blocks, pieces = (room + wide - 1) // wide, (outers * squares + PIECE - 1) // PIECE
-    for task in prange(groups * blocks * pieces):
+    for task in mine(thread, groups * blocks * pieces):
         g, n0, first = task // pieces // blocks, task // pieces % blocks * wide, task % pieces * PIECE
         x_at, y_at, waste = np.empty(vector, np.int64), np.empty(vector, np.int64), np.empty(vector, b.dtype)
         nothing = distance(b, zeros)
@@ -165,10 +165,10 @@ def unpack(sums, rows, columns, out):
 
 
 @parallel
-def _unpack(sums, rows, groups, K, room, columns, out):
+def _unpack(thread, sums, rows, groups, K, room, columns, out):
     J, vector = len(rows), BYTES // sums.itemsize
     blocks = room // vector
-    for task in prange(groups * blocks):
+    for task in mine(thread, groups * blocks):
         g, n0 = task // blocks, task % blocks * vector
         x_at, y_at, waste = np.empty(vector, np.int64), np.empty(vector, np.int64), np.empty(vector, sums.dtype)
         nowhere = distance(out, waste)

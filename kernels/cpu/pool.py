@@ -20,11 +20,10 @@ pixel has one at most, and a line that is worked out once serves all rows of its
 from functools import lru_cache
 
 import numpy as np
-from numba import njit, prange
 
 from ..reference.pool import window_divisors
 from .layout import nchw, nhwc
-from .threads import parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["max_pool2d", "max_pool2d_backward", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_backward",
            "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_max_pool2d"]
@@ -69,14 +68,14 @@ def _covering(windows, n):
 
 # ---------------------------------------------------------------------------------------- maximum
 
-@njit(cache=True)
+@inside
 def _start(low, at, best, where):
     for c in range(len(best)):
         best[c] = low
         where[c] = at
 
 
-@njit(cache=True)
+@inside
 def _one(a, at, best, where):
     """Compare one cell, number `at`, with the best so far."""
     for c in range(len(best)):
@@ -85,7 +84,7 @@ def _one(a, at, best, where):
         where[c] = at if wins else where[c]
 
 
-@njit(cache=True)
+@inside
 def _two(a, b, at, next, best, where):
     """Two cells side by side, numbers `at` and `next`: the best so far is read and written once for both."""
     for c in range(len(best)):
@@ -98,11 +97,11 @@ def _two(a, b, at, next, best, where):
 
 
 @parallel
-def _max_windows(x, rows, columns, DH, DW, y, indices):
+def _max_windows(thread, x, rows, columns, DH, DW, y, indices):
     """The last NaN of each window, or else the first of its largest; index -1 and -inf of no cells."""
     N, H, W, C = x.shape
     OH, OW = len(rows), len(columns)
-    for task in prange(N * OH):
+    for task in mine(thread, N * OH):
         n, oy = task // OH, task % OH
         number = indices.dtype.type
         for ox in range(OW):
@@ -136,11 +135,11 @@ def adaptive_max_pool2d(x, output_size):
 
 
 @parallel
-def _scatter(g, indices, gx):
+def _scatter(thread, g, indices, gx):
     """Add each g (N, OH*OW, C) to the cell of gx (N, H*W, C) that its index names; gx is zeroed first."""
     N, P, C = g.shape
     bands = (C + BAND - 1) // BAND
-    for task in prange(N * bands):
+    for task in mine(thread, N * bands):
         n, first = task // bands, task % bands * BAND
         last, cells = min(C, first + BAND), gx[n].reshape(-1)
         for cell in range(gx.shape[1]):
@@ -161,10 +160,10 @@ def max_pool2d_backward(g, indices, size, win=None):
 
 
 @parallel
-def _gather(x, indices, y):
+def _gather(thread, x, indices, y):
     """y (N, OH*OW, C) = the cells of x (N, H*W, C) at the indices, 0 for index -1."""
     N, P, C = indices.shape
-    for task in prange(N * P):
+    for task in mine(thread, N * P):
         n, p = task // P, task % P
         for c in range(C):
             at = indices[n, p, c]
@@ -182,18 +181,18 @@ def max_pool2d_gather(x, indices):
 
 # ---------------------------------------------------------------------------------------- mean
 
-@njit(cache=True)
+@inside
 def _add(x, total):
     for c in range(len(total)):
         total[c] += x[c]
 
 
 @parallel
-def _sum_windows(x, rows, columns, divisors, kind, y):
+def _sum_windows(thread, x, rows, columns, divisors, kind, y):
     """Each window's sum, added up in the dtype of `kind`, by its divisor: rows first, whole lines of the image."""
     N, H, W, C = x.shape
     OH, OW = len(rows), len(columns)
-    for task in prange(N * OH):
+    for task in mine(thread, N * OH):
         n, oy = task // OH, task % OH
         line, total = np.empty(W * C, kind.dtype), np.empty(C, kind.dtype)
         line[:] = 0
@@ -209,10 +208,10 @@ def _sum_windows(x, rows, columns, divisors, kind, y):
 
 
 @parallel
-def _hand_out(g, rows, columns, divisors, C, gx):
+def _hand_out(thread, g, rows, columns, divisors, C, gx):
     """gx (N, H, W*C): each pixel's share of the one window that holds it, g (N, OH, OW*C) by the divisor."""
     N, OH, _ = g.shape
-    for task in prange(N * OH):
+    for task in mine(thread, N * OH):
         n, oy = task // OH, task % OH
         share, first, count = g[n, oy] / divisors[oy], rows[oy, 0], rows[oy, 1]
         for ox in range(len(columns)):

@@ -9,16 +9,16 @@
 import math
 
 import numpy as np
-from numba import njit, prange, uint64
+from numba import uint64
 
 from ..reference.random import GOLDEN, MASK, MIX1, MIX2
-from .threads import parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["dropout"]
 BLOCK = 16384
 
 
-@njit(cache=True)
+@inside
 def _top_bits(seed, i):
     """24 random bits for element i, as the reference's `uniform`."""
     z = seed + uint64(i) * uint64(GOLDEN)
@@ -28,10 +28,10 @@ def _top_bits(seed, i):
 
 
 @parallel
-def _dropout(x, seed, threshold, scale, step, y):
+def _dropout(thread, x, seed, threshold, scale, step, y):
     N, P, C = x.shape
     B = (P + step - 1) // step
-    for task in prange(N * B):
+    for task in mine(thread, N * B):
         n, b = task // B, task % B
         for p in range(b * step, min(P, b * step + step)):
             for c in range(C):

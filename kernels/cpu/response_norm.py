@@ -9,15 +9,14 @@
 import math
 
 import numpy as np
-from numba import njit, prange
 
 from .norm import batch_rows, block_rows, like
-from .threads import parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["local_response_norm", "local_response_norm_backward"]
 
 
-@njit(cache=True)
+@inside
 def _neighbours(line, before, after, out):
     """out[c] = line[c - before] + ... + line[c + after], without those that are not there."""
     C = len(line)
@@ -29,16 +28,16 @@ def _neighbours(line, before, after, out):
             here[i] += there[i]
 
 
-@njit(cache=True, error_model="numpy")
+@inside
 def _power(base, beta):
     """base^-beta; square roots are ten times faster, and 0.75 is the paper's beta and the default."""
     return 1 / (math.sqrt(base) * math.sqrt(math.sqrt(base))) if beta == 0.75 else base ** -beta
 
 
 @parallel
-def _response_norm(x, size, alpha, beta, k, step, y):
+def _response_norm(thread, x, size, alpha, beta, k, step, y):
     M, C = x.shape
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         squares, sums = np.empty(C, np.float64), np.empty(C, np.float64)
         for m in range(block * step, min(M, block * step + step)):
             for c in range(C):
@@ -49,10 +48,10 @@ def _response_norm(x, size, alpha, beta, k, step, y):
 
 
 @parallel
-def _response_norm_gradient(g, x, size, alpha, beta, k, step, gx):
+def _response_norm_gradient(thread, g, x, size, alpha, beta, k, step, gx):
     """Its own factor, and each neighbour's share."""
     M, C = x.shape
-    for block in prange((M + step - 1) // step):
+    for block in mine(thread, (M + step - 1) // step):
         values, sums, own = np.empty(C, np.float64), np.empty(C, np.float64), np.empty(C, np.float64)
         for m in range(block * step, min(M, block * step + step)):
             for c in range(C):

@@ -1,6 +1,13 @@
 """How parallel kernels are compiled and entered.
 
-`@parallel` compiles with Numba (prange runs on all threads; the machine code is kept on disk) and guards the entry:
+A kernel is a function that every thread calls, with its number and the number of threads first, and that does the tasks
+which are its own:
+
+    @parallel
+    def _relu(thread, x, y):
+        for block in mine(thread, blocks): ...
+
+`@parallel` compiles it (launch.py; the machine code is kept on disk) and guards the entry:
 
 * one caller at a time: Numba's simplest thread pool, "workqueue", aborts the process when two threads enter it;
 * not in a forked child: GNU OpenMP, Numba's usual pool, kills a child that enters a pool its parent has started;
@@ -19,7 +26,9 @@ from functools import wraps
 from threading import RLock
 
 import numpy as np
-from numba import get_num_threads, njit, set_num_threads
+from numba import get_num_threads
+
+from .launch import inside, mine, on_all_threads  # noqa: F401  kernels take the first two from here
 
 if "OMP_WAIT_POLICY" not in os.environ:              # read when the first parallel kernel loads OpenMP
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
@@ -32,8 +41,8 @@ _forked = False
 
 
 def parallel(function):
-    """Compile `function`, whose prange loops are its tasks, and guard its entry."""
-    kernel = njit(parallel=True, cache=True, nogil=True, error_model="numpy")(function)
+    """Compile function(thread, *args), to be called as function(*args), and guard its entry."""
+    kernel = on_all_threads(function)
 
     @wraps(function)
     def call(*args):
@@ -44,15 +53,10 @@ def parallel(function):
                     f"{function.__name__.strip('_')}: this process was forked from one that had already run tinycnn's "
                     "kernels, whose threads do not survive a fork: start workers with multiprocessing's 'spawn' "
                     "method, use threads, or fork before the first computation")
-            _started = True
-            if _large(args):
-                return kernel(*args)
-            threads = get_num_threads()
-            set_num_threads(1)
-            try:
-                return kernel(*args)
-            finally:
-                set_num_threads(threads)
+            if not _started:
+                get_num_threads()                    # loads Numba's pool: kernels from the disk need its functions
+                _started = True
+            return kernel(not _large(args), *args)
     call.kernel = kernel
     return call
 

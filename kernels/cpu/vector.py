@@ -16,9 +16,10 @@ from inspect import Parameter, Signature
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from .launch import inside
 
 _FEATURES = llvm.get_host_cpu_features()
 
@@ -37,7 +38,7 @@ def lanes(dtype):
     return BYTES // np.dtype(dtype).itemsize
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def distance(here, there):
     """From the beginning of the array `here` to that of `there`, in numbers: there[i] is here[distance + i]."""
     return (there.ctypes.data - here.ctypes.data) // here.itemsize

@@ -18,11 +18,10 @@ vector's copy for every 30 of its products, and spares the reads far apart that 
     work       2 * N*OH*OW * O * C/G*KH*KW FLOPs
 """
 import numpy as np
-from numba import njit, prange
 
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, move, odd_lines, panel_vectors, room_for
-from .threads import parallel
+from .threads import inside, mine, parallel
 from .vector import BYTES, distance
 
 STRIP, PIXELS, COLUMNS, TASKS = 384, 128, 64, 8
@@ -50,7 +49,7 @@ def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
     return sums[0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, apart, nothing, out):
     """Rows r0 ... of the patches of pixels p0 ...: out (count, apart)."""
     for r in range(0, rows):
@@ -72,7 +71,7 @@ def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, apart, nothi
                     a, n = 0, n + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def _copy_columns(gy, at, count, apart, columns, width, out):
     """`columns` numbers from each of so many pixels, filled up to the width: out (count, width)."""
     for p in range(count):
@@ -82,18 +81,18 @@ def _copy_columns(gy, at, count, apart, columns, width, out):
 
 
 @parallel
-def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, parts, border, sums):
+def _patches_times(thread, x, image, inside, ys, xs, gy, groups, columns, room, strip, parts, border, sums):
     rows, pixels = len(ys.offsets) * len(xs.offsets) * inside, image.N * ys.count * xs.count
     vector = BYTES // x.itemsize
     nothing = distance(x, border)
     strips, blocks = (rows + strip - 1) // strip, (room + COLUMNS - 1) // COLUMNS
     apart = odd_lines(strip, x.itemsize)
-    for task in prange(parts * groups * blocks * strips):
+    for task in mine(thread, parts * groups * blocks * strips):
         r0, block = task % strips * strip, task // strips % blocks
         g, part = task // strips // blocks % groups, task // strips // blocks // groups
         few = min(strip, rows - r0)
         lines = (few + ROWS - 1) // ROWS * ROWS
-        mine, theirs = np.empty(PIXELS * apart, x.dtype), np.empty(PIXELS * WIDE * vector, x.dtype)
+        patches, gradients = np.empty(PIXELS * apart, x.dtype), np.empty(PIXELS * WIDE * vector, x.dtype)
         zeros = np.zeros(WIDE * vector, x.dtype)
         table, places, none = np.empty(lines, np.int64), np.empty(lines, np.int64), np.zeros(1, np.int64)
         for m in range(lines):
@@ -102,13 +101,13 @@ def _patches_times(x, image, inside, ys, xs, gy, groups, columns, room, strip, p
         last = (part + 1) * pixels // parts
         for p0 in range(part * pixels // parts, last, PIXELS):
             count, fresh = min(PIXELS, last - p0), p0 == part * pixels // parts
-            _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, few, apart, nothing, mine)
+            _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, few, apart, nothing, patches)
             n0 = block * COLUMNS
             while n0 < min(room, (block + 1) * COLUMNS):
                 width = panel_vectors(room - n0, vector)
                 NR = width * vector
                 _copy_columns(gy, (p0 * groups + g) * columns + n0, count, groups * columns, min(NR, columns - n0), NR,
-                              theirs)
+                              gradients)
                 tiles(sums, n0, places, 0, few, NR, width, zeros, 0, fresh,
-                      sums.dtype.type(-np.inf), mine, 0, table, lines, none, 1, count, apart, theirs, 0, none)
+                      sums.dtype.type(-np.inf), patches, 0, table, lines, none, 1, count, apart, gradients, 0, none)
                 n0 += NR

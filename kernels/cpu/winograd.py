@@ -26,11 +26,10 @@ products now summed over tiles).
     parallel   forward: over blocks of tiles.  Weights: over rows of tiles, then over places, then over channels
 """
 import numpy as np
-from numba import njit, prange
 
 from .microkernel import ROWS, WIDE, tiles
 from .panels import aligned, odd_lines, panel_vectors, turn
-from .threads import parallel
+from .threads import inside, mine, parallel
 from .vector import BYTES, distance, vector_code
 
 SCRATCH = 1 << 21                                    # bytes of V and M of one task
@@ -128,12 +127,12 @@ def correlate(x, panels, m, r, top, left, y, bias=None, relu=False):
 
 
 @parallel
-def _transform_weights(w, tile, kernel, C, O, U):
+def _transform_weights(thread, w, tile, kernel, C, O, U):
     """U (places, panels of O, C, NR) = G w G' of w (panels of O, taps, C, NR)."""
     places, taps, vector = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2, BYTES // w.itemsize
     wide, chunk = WIDE * vector, 16
     blocks, chunks = (O + wide - 1) // wide, (C + chunk - 1) // chunk
-    for task in prange(blocks * chunks):
+    for task in mine(thread, blocks * chunks):
         x_at, y_at = np.empty(taps, np.int64), np.empty(places, np.int64)
         n0, c0 = task // chunks * wide, task % chunks * chunk
         end = min(O, n0 + wide)
@@ -148,7 +147,7 @@ def _transform_weights(w, tile, kernel, C, O, U):
             n0 += NR
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inside
 def _tile_places(shape, n, y0, x0, side, nothing, at):
     """Where the pixels of a square tile lie in an image of shape (N, H, W, C), `nothing` for those outside."""
     _, H, W, C = shape
@@ -159,13 +158,13 @@ def _tile_places(shape, n, y0, x0, side, nothing, at):
 
 
 @parallel
-def _correlate(x, shape, U, tile, kernel, top, left, block, start, least, y, y_shape, zeros):
+def _correlate(thread, x, shape, U, tile, kernel, top, left, block, start, least, y, y_shape, zeros):
     (N, _, _, C), (_, OH, OW, O) = shape, y_shape
     m, side, vector = len(tile), len(tile) + len(kernel) - 1, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
     nothing = distance(x, zeros)
-    for task in prange((count + block - 1) // block):
+    for task in mine(thread, (count + block - 1) // block):
         first, few = task * block, min(block, count - task * block)
         V, M, waste = np.empty(places * block * C, x.dtype), np.empty(places * block * O, x.dtype), np.empty(O, x.dtype)
         x_at, y_at, v_at, m_at = (np.empty(side * side, np.int64), np.empty(m * m, np.int64),
@@ -212,7 +211,7 @@ def weights(x, gy, m, r, top, left):
 
 
 @parallel
-def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, apart, V, M):
+def _transform_both(thread, x, shape, gy, gy_shape, tile, kernel, top, left, zeros, apart, V, M):
     """V = B' x B and M = A gy A', BLOCK tiles at a time: V (blocks, places, BLOCK, C), its rows `apart` numbers apart,
     and M (blocks, places, panels of O, BLOCK, NR).  The last block is as long as it is."""
     (_, _, _, C), (N, OH, OW, O) = shape, gy_shape
@@ -220,7 +219,7 @@ def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, apar
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
     count = N * TH * TW
     outside, beyond = distance(x, zeros), distance(gy, zeros)
-    for task in prange((count + BLOCK - 1) // BLOCK):
+    for task in mine(thread, (count + BLOCK - 1) // BLOCK):
         x_at, g_at, to = np.empty(places, np.int64), np.empty(m * m, np.int64), np.empty(places, np.int64)
         first, few = task * BLOCK, min(BLOCK, count - task * BLOCK)
         for t in range(few):
@@ -242,12 +241,12 @@ def _transform_both(x, shape, gy, gy_shape, tile, kernel, top, left, zeros, apar
 
 
 @parallel
-def _multiply(V, M, count, C, O, places, zeros, apart, U):
+def _multiply(thread, V, M, count, C, O, places, zeros, apart, U):
     """U (places, C, O) = V' M, summed over the tiles."""
     vector = BYTES // V.itemsize
     wide = WIDE * vector
     blocks = (O + wide - 1) // wide
-    for task in prange(places * blocks):
+    for task in mine(thread, places * blocks):
         place, n0 = task // blocks, task % blocks * wide
         end, padded = min(O, n0 + wide), (C + ROWS - 1) // ROWS * ROWS
         table, rows, none = np.empty(padded, np.int64), np.empty(padded, np.int64), np.zeros(1, np.int64)
@@ -264,10 +263,10 @@ def _multiply(V, M, count, C, O, places, zeros, apart, U):
 
 
 @parallel
-def _transform_back(U, tile, kernel, C, O, gw):
+def _transform_back(thread, U, tile, kernel, C, O, gw):
     """gw (O, C, r, r) = G' U G."""
     places, taps, vector = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2, BYTES // U.itemsize
-    for c in prange(C):
+    for c in mine(thread, C):
         sums, u_at, to = np.empty(taps * O, U.dtype), np.empty(places, np.int64), np.empty(taps, np.int64)
         x_at, y_at = np.empty(vector, np.int64), np.empty(vector, np.int64)
         for place in range(places):

@@ -15,11 +15,11 @@ padding, dilation and number of groups, and float32 as well as float64.  The dir
 floating-point operations, and rates are given for these on every rung.
 """
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..cpu.conv import conv2d
 from ..cpu.layout import nchw, nhwc
-from ..cpu.threads import parallel
+from ..cpu.threads import mine, parallel
 from ..cpu.vector import lanes
 from .rung import Rung
 
@@ -121,10 +121,10 @@ def tiled(x, weight, bias, win, groups):
 
 
 @parallel
-def _tiled(x, weight, bias, win, y):
+def _tiled(thread, x, weight, bias, win, y):
     groups, blocks, KH, KW, channels, _ = weight.shape
     strips, outputs = (win.OW + PIXELS - 1) // PIXELS, len(bias) // groups
-    for task in prange(len(x) * win.OH * strips * groups * blocks):
+    for task in mine(thread, len(x) * win.OH * strips * groups * blocks):
         block, g, strip = task % blocks, task // blocks % groups, task // blocks // groups % strips
         row = task // blocks // groups // strips
         n, oy, ox0, o0 = row // win.OH, row % win.OH, strip * PIXELS, block * OUTPUTS

@@ -13,10 +13,9 @@ All take x (N, C, ...) and sum in float64, or (the last) in short sums joined in
 import math
 
 import numpy as np
-from numba import prange
 
 from ..cpu.batch_norm import batch_norm as blockwise
-from ..cpu.threads import parallel
+from ..cpu.threads import mine, parallel
 from .rung import Rung
 
 
@@ -57,9 +56,9 @@ def two_passes(x, weight, bias, eps):
 
 
 @parallel
-def _two_passes(x, weight, bias, eps, y, mean, var):
+def _two_passes(thread, x, weight, bias, eps, y, mean, var):
     N, C, P = x.shape
-    for c in prange(C):
+    for c in mine(thread, C):
         x0, total, squares, m = np.float64(x[0, c, 0]), 0.0, 0.0, N * P
         for n in range(N):
             for p in range(P):

@@ -2,18 +2,17 @@
 from time import perf_counter
 
 import numpy as np
-from numba import prange
 
 from ..cpu.matmul import matmul
-from ..cpu.threads import parallel
+from ..cpu.threads import mine, parallel
 
 SIDE = 1024                                          # of the matrices: each fills the caches, none stays in one
 BLOCK = 1 << 14
 
 
 @parallel
-def _copy(x, y):
-    for task in prange((len(x) + BLOCK - 1) // BLOCK):
+def _copy(thread, x, y):
+    for task in mine(thread, (len(x) + BLOCK - 1) // BLOCK):
         for i in range(task * BLOCK, min(len(x), task * BLOCK + BLOCK)):
             y[i] = x[i]
 
