@@ -36,12 +36,19 @@ class Window(NamedTuple):
     OW: int
 
 
+def is_pair(v) -> bool:
+    """Whether v is a tuple of two ints, and there is nothing to do: so it is in nearly all calls."""
+    return type(v) is tuple and len(v) == 2 and type(v[0]) is type(v[1]) is int
+
+
 def pair(v) -> tuple[int, int]:
     """One number or two -> two ints.
 
     >>> pair(3), pair((1, 2)), pair([4])
     ((3, 3), (1, 2), (4, 4))
     """
+    if is_pair(v):
+        return v
     if isinstance(v, (int, Integral)):               # the second question takes ten times as long as the first
         return int(v), int(v)
     values = tuple(v) if isinstance(v, (tuple, list)) else ()

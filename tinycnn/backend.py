@@ -26,7 +26,7 @@ import numpy as np
 from .dtypes import sixteen_bits
 
 _geometry = import_module("tinycnn.kernels.geometry")
-Window, window, pair = _geometry.Window, _geometry.window, _geometry.pair
+Window, window, pair, is_pair = _geometry.Window, _geometry.window, _geometry.pair, _geometry.is_pair
 _capture = import_module("tinycnn.kernels.capture")
 Varying, each_run, copy_in = _capture.Varying, _capture.each_run, _capture.copy_in
 is_capturing, record = _capture.is_capturing, _capture.record

@@ -71,17 +71,10 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
     blocks = -(-panels.columns // (WIDE * lanes(dtype))) * groups
     strip = min(BM, max(1, -(-rows * blocks // (TASKS * ROWS))) * ROWS)   # short ones only if there are few panels
     several = max(1, blocks * -(-rows // strip) // TASKS)                 # blocks of panels that make one task
-    border, a_runs = 0, _runs(image, ys, xs)
-    if _outside(ys, image.H) or _outside(xs, image.W):
-        border, a_runs = (groups - 1) * image.group + run * step, np.zeros_like(a_runs)
-    _correlate(x, image, run, step, ys, xs, a_runs, panels.data, panels.K, panels.columns, columns, groups,
-               starts.reshape(-1), np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several,
-               np.zeros(border, dtype))
-
-
-def _runs(image, ys, xs):
-    """From where the first pixel of the input would be met to where each tap meets it."""
-    return ((ys.offsets[:, None] * image.W + xs.offsets) * image.C).reshape(-1)          # (rows, columns) -> (taps,)
+    outside = _outside(ys, image.H) or _outside(xs, image.W)
+    zeros = np.zeros((groups - 1) * image.group + run * step if outside else 0, dtype)
+    _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups, starts.reshape(-1),
+               np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several, zeros)
 
 
 def _outside(walk, size):
@@ -122,11 +115,15 @@ def _find(x, image, ys, xs, m0, count, zeros, table, places, out_image):
 
 
 @parallel
-def _correlate(thread, x, image, run, step, ys, xs, a_runs, b, K, b_columns, columns, groups, starts, least, out,
-               out_image, strip, several, zeros):
+def _correlate(thread, x, image, run, step, ys, xs, b, K, b_columns, columns, groups, starts, least, out, out_image,
+               strip, several, zeros):
     M, T, vector = image.N * ys.count * xs.count, len(ys.offsets) * len(xs.offsets), BYTES // x.itemsize
     strips, wide = (M + strip - 1) // strip, WIDE * vector
     blocks = (b_columns + wide - 1) // wide          # of one group
+    a_runs = np.zeros(T, np.int64)                   # from where a patch begins to each tap's run; with a border the
+    for t in range(0 if len(zeros) else T):          # table has a line for each tap
+        i, j = t // len(xs.offsets), t % len(xs.offsets)
+        a_runs[t] = (ys.offsets[i] * image.W + xs.offsets[j]) * image.C
     for task in mine(thread, (groups * blocks + several - 1) // several * strips):
         m0, first = task % strips * strip, task // strips * several
         count = min(strip, M - m0)

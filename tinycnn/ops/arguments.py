@@ -7,7 +7,7 @@ import numpy as np
 
 from ..dtypes import is_floating
 from ..autograd import Tensor
-from ..backend import Window, window
+from ..backend import Window, is_pair, window
 from .basic import reshape
 
 
@@ -55,6 +55,8 @@ def sizes_of(args):
 
 def sizes(name, what, v, dims, fill):
     """An int or `dims` ints -> (vertical, horizontal); one-dimensional functions get `fill` for the vertical."""
+    if dims == 2 and is_pair(v):
+        return v
     values = (v,) * dims if isinstance(v, (int, Integral)) else tuple(v) if isinstance(v, (tuple, list)) else ()
     if len(values) == 1:
         values *= dims
