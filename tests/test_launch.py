@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numba import get_num_threads, set_num_threads
 from tinycnn.kernels.cpu import threads
 
-BIG = threads.SMALL                                  # bytes: an array of so many numbers takes the kernel to all threads
+BIG = threads.SMALL                                  # so many numbers take a kernel to all threads
 
 
 @threads.parallel
@@ -89,6 +89,6 @@ print(sum(_relu.kernel.stats.cache_hits.values()), sum(_relu.kernel.stats.cache_
 
 def test_a_second_process_finds_the_machine_code(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    runs = [subprocess.run([sys.executable, "-W", "error", "-c", SECOND], env=environment, capture_output=True, text=True,
-                           check=True).stdout.split() for _ in range(2)]
-    assert runs == [["0", "1"], ["1", "0"]]
+    command = [sys.executable, "-W", "error", "-c", SECOND]
+    runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert [run.stdout.split() for run in runs] == [["0", "1"], ["1", "0"]]

@@ -40,7 +40,7 @@ class _Inside(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
 
     def compile_extra(self, function):
-        """What else calls the function finds it by its entry for Python: here some built-in method that is no other's."""
+        """Its callers find it by its entry for Python: here some built-in method that is no other function's."""
         made, name = super().compile_extra(function), object().__dir__
         self.state.targetctx.insert_user_function(name, made.fndesc, [made.library])
         return made._replace(entry_point=name)
