@@ -21,12 +21,23 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.callconv import Status, errcode_t, excinfo_ptr_t
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 POINTER = ir.IntType(8).as_pointer()
 ARGUMENTS, THREADS, FAILURE, CODE = range(4)         # what the threads are given, and give back: places in a structure
+
+
+class _Linked(JITCodeLibrary):
+    """LLVM code that goes into other code: it is optimised, and becomes machine code, there."""
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalized = True
 
 
 class _Inside(CompilerBase):
@@ -41,6 +52,7 @@ class _Inside(CompilerBase):
 
     def compile_extra(self, function):
         """Its callers find it by its entry for Python: here some built-in method that is no other function's."""
+        self.state.library = _Linked(self.state.targetctx.codegen(), function.__qualname__)
         made, name = super().compile_extra(function), object().__dir__
         self.state.targetctx.insert_user_function(name, made.fndesc, [made.library])
         return made._replace(entry_point=name)
@@ -73,7 +85,7 @@ def on_all_threads(function):
                                                  co_firstlineno=function.__code__.co_firstlineno),
                          {"_run": _run, "function": njit(pipeline_class=_Apart, **OPTIONS)(function)})
     entry.__module__, entry.__qualname__ = function.__module__, function.__qualname__    # names its file on disk
-    return njit(cache=True, **OPTIONS)(entry)
+    return njit(cache=True, no_cfunc_wrapper=True, **OPTIONS)(entry)
 
 
 def _entry(alone, *args):
