@@ -251,7 +251,8 @@ def _sum_products(thread, g, y, x, mean, masked, keep, rows, band, sums, kept):
     """sums (blocks of rows, 2, W): of each column, of g and of g * (x - mean); masked, keep: as in _add_products."""
     R, W = x.shape
     across, centre = (W + band - 1) // band, np.empty((1, W), x.dtype)
-    centre[0, :len(mean)] = mean
+    for c in range(len(mean)):
+        centre[0, c] = mean[c]
     _repeat(centre, len(mean))
     for task in mine(thread, len(sums) * across):
         b, left = task // across, task % across * band

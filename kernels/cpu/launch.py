@@ -33,6 +33,9 @@ ARGUMENTS, THREADS, FAILURE, CODE = range(4)         # what the threads are give
 class _Linked(JITCodeLibrary):
     """LLVM code that goes into other code: it is optimised, and becomes machine code, there."""
 
+    def _optimize_functions(self, module):
+        module.data_layout = self._codegen._data_layout
+
     def _optimize_final_module(self):
         pass
 
