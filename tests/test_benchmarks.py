@@ -84,6 +84,7 @@ def test_depth_of_another_form_is_refused(capsys):
     assert "6n + 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_dense_block_keeps_quadratic_memory_or_linear():
     def kept(layers, memory_efficient):
         asked = memory.request("densenet121", (2, 3, 64, 64), block_config=[layers], memory_efficient=memory_efficient)

@@ -21,7 +21,8 @@ def run(*words):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_kernel_keeps_between_the_fences(dtype):
     code, out, err = run(dtype)
     assert code == 0, err[-2000:]

@@ -26,7 +26,7 @@ from tinycnn.train import Config
 regnet, resnet = (import_module(f"tinycnn.models.{family}") for family in ("regnet", "resnet"))
 
 CHEAP = 3_000_000                                    # parameters of the models that the default run trains
-DEEP = {"resnet1202_cifar", "regnet_y_200mf", "densenet100_12_cifar"}
+DEEP = {"resnet110_cifar", "resnet1202_cifar", "regnet_y_200mf", "densenet100_12_cifar", "densenet_bc100_12_cifar"}
 models = pytest.mark.parametrize("name", list_models())
 trained = pytest.mark.parametrize("name", [
     pytest.param(n, marks=() if model_info(n).parameters < CHEAP and n not in DEEP else pytest.mark.slow)

@@ -60,6 +60,7 @@ def test_mutants_have_names_of_their_own_and_keep_them_when_lines_are_added():
     assert {m.line for m in later} == {3, 4}
 
 
+@pytest.mark.slow
 def test_the_sample_is_spread_and_the_same_each_time():
     drawn = {group: sample.sample(group) for group in sample.GROUPS}
     assert sum(map(len, drawn.values())) >= 300
@@ -89,6 +90,7 @@ def test_what_is_compiled_anew():
     assert ("kernels/cpu/random.py", "dropout") in constants
 
 
+@pytest.mark.slow
 def test_arguments_stand_beside_mutants_that_exist():
     every = {m.key for group in sample.GROUPS for file in sample.files(group)
              for m in rules.mutants(file, sample.text_of(file))}
@@ -134,6 +136,7 @@ print(json.dumps({mutant.name: verdict[:2] for mutant, verdict in judged}))
 """
 
 
+@pytest.mark.slow
 def test_a_toy_is_judged(tmp_path):
     """Killed, hung, crashed, and survived: what is dropped, 0, changes nothing."""
     (tmp_path / "toy.py").write_text(TOY.lstrip())

@@ -17,8 +17,9 @@ USE = "import tinycnn as tc, numpy as np; tc.nn.functional.relu(tc.Tensor(np.one
 
 
 @pytest.fixture
-def copied(tmp_path):
+def copied(tmp_path, monkeypatch):
     """kernels/cpu elsewhere, without what was compiled, and its module cache.py."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     home = tmp_path / "cpu"
     shutil.copytree(ROOT / "kernels" / "cpu", home, ignore=shutil.ignore_patterns("__pycache__"))
     spec = spec_from_file_location("cache_of_a_copy", home / "cache.py")
