@@ -19,8 +19,8 @@ EXTRAS = {
     "onnx": ["onnx", "onnxruntime"],
     "mpi": ["mpi4py", "mpich"],
     "conformance": ["torch>=2.6", "expecttest"],
-    "test": ["pytest>=8", "hypothesis>=6.100", "ml_dtypes>=0.4"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "ml_dtypes>=0.4", "pytest-cov", "ruff", "mypy"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ml_dtypes>=0.4"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ml_dtypes>=0.4", "pytest-cov", "ruff", "mypy"],
 }
 EXTRAS["all"] = sorted({p for name in ("plot", "data", "onnx", "mpi", "dev") for p in EXTRAS[name]})
 
