@@ -78,6 +78,18 @@ def test_several_python_threads_may_call_at_once():
     assert (times == 50).all()
 
 
+def test_read_only_arrays_need_no_other_machine_code():
+    times = np.zeros(5, np.int64)
+    ballast = np.zeros(BIG)
+    _count(times, np.zeros(5, np.int64), 5, ballast)
+    known = len(_count.kernel.signatures)
+    ballast.flags.writeable = False
+    _count(times, np.zeros(5, np.int64), 5, ballast)
+    _count(times, np.zeros(5, np.int64), 5, np.broadcast_to(0.0, 0))         # of no memory
+    assert len(_count.kernel.signatures) == known and (times == 3).all()
+    assert not ballast.flags.writeable
+
+
 SECOND = """
 import numpy as np, tinycnn as tc
 from tinycnn.kernels.cpu.activation import _relu

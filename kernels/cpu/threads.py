@@ -56,7 +56,7 @@ def parallel(function):
             if not _started:
                 get_num_threads()                    # loads Numba's pool: kernels from the disk need its functions
                 _started = True
-            return kernel(not _large(args), *args)
+            return kernel(not _large(args), *map(_writeable, args))
     call.kernel = kernel
     return call
 
@@ -70,6 +70,21 @@ def _large(args):
             if total > SMALL:
                 return True
     return False
+
+
+def _writeable(a):
+    """A read-only array as one of its memory that could be written: Numba would compile a kernel once for each kind.
+    (That kernels leave their inputs alone is tested; they write what they themselves have allocated.)"""
+    return np.asarray(_Memory(a)) if type(a) is np.ndarray and not a.flags.writeable else a
+
+
+class _Memory:
+    """The memory of an array, which it keeps alive, as NumPy takes it from other libraries."""
+
+    def __init__(self, array):
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+        self._array = array
 
 
 def _after_fork():
