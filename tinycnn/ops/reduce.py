@@ -216,8 +216,9 @@ def _cumprod_vjp(g, x, axis):
     eye = Tensor(xp.eye(n, dtype=bool))
     table = expand(unsqueeze(rows, -2), (*rows.shape[:-1], n, n))         # row i: x with x_i replaced by 1
     table = cumprod(select_by(1.0, table, eye), -1)
-    later = Tensor(xp.triu(xp.ones((n, n), x.dtype)))                     # k >= i
-    out = sum(mul(mul(table, later), unsqueeze(movedim(g, axis, -1), -2)), -1)
+    later = Tensor(xp.triu(xp.ones((n, n), bool)))                        # k >= i
+    table = select_by(table, 0.0, later)                                  # not times 0: a product may be infinite
+    out = sum(mul(table, unsqueeze(movedim(g, axis, -1), -2)), -1)
     return movedim(out, -1, axis)
 
 
