@@ -186,7 +186,7 @@ def _safe_powers(v, p):
 def safe_root(v, p):
     """v ** (1/p) whose gradient is 0 where v is 0."""
     return v.data ** (1 / p), (
-        lambda g, y: select_by(mul(g, div(y, mul(v, p))), 0.0, Tensor(v.data != 0)),)
+        lambda g: select_by(mul(g, div(pow(v, 1 / p - 1), p)), 0.0, Tensor(v.data != 0)),)
 
 
 @op
