@@ -23,7 +23,8 @@ FINITE = {                                           # values and gradients at +
         x, np.ones(x.shape, np.float32), reduction="none"),
     "layer_norm": lambda x: FUNCTIONS["layer_norm"](x, (4,)),
     "batch_norm": lambda x: FUNCTIONS["batch_norm"](x, None, None, training=True),
-    "group_norm": lambda x: FUNCTIONS["group_norm"](x, 2),
+    "group_norm": lambda x: FUNCTIONS["group_norm"](x, 2), "std": lambda x: FUNCTIONS["std"](x, 1),
+    "soft_margin_loss": lambda x: FUNCTIONS["soft_margin_loss"](x, np.ones(x.shape, np.float32)),
     "reciprocal of 1 + x": lambda x: 1 / (1 + tc.abs(x)), "quotient": lambda x: x / (1 + tc.abs(x)),
 }
 
@@ -45,6 +46,10 @@ def test_finite_at_large_and_small_numbers(name, size):
     "a quotient's divisor may be large": (lambda x: 1e30 / (x * 1e30), [[0.5, -1], [-0.25, -1]]),
     "a window of zeros has no gradient": (
         lambda x: FUNCTIONS["lp_pool1d"](x.reshape((1, 1, 2)) * 0, 2.0, 2), [[0], [0, 0]]),
+    "an infinity leaves the others no part in a norm": (
+        lambda x: FUNCTIONS["norm"](x * tc.tensor([1.0, np.inf]), 3), [[np.inf], [0, None]]),
+    "an infinity does not touch the products before it": (
+        lambda x: FUNCTIONS["cumprod"](x * tc.tensor([1.0, np.inf]), 0), [[2, -np.inf], [-np.inf, np.inf]]),
     "a zero has none in a norm below 1": (lambda x: FUNCTIONS["norm"](x * tc.tensor([1.0, 0.0]), 0.5), [[2], [1, 0]]),
 }.items()])
 def test_what_is_infinite_stays_in_its_place(f, expected):
@@ -55,6 +60,33 @@ def test_what_is_infinite_stays_in_its_place(f, expected):
     np.testing.assert_allclose(y.data.reshape(-1), values)
     for found, slope in zip(x.grad.data, slopes):
         assert slope is None or found == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("name, size, factor", [("std", 1e30, 1e30), ("std", 1e-30, 1e-30), ("layer_norm", 1e30, 1),
+                                                ("group_norm", 1e30, 1)])
+def test_results_are_right_where_squares_leave_the_range(name, size, factor):
+    f = {"std": lambda x: FUNCTIONS["std"](x, 1), "layer_norm": lambda x: FUNCTIONS["layer_norm"](x, (6,), eps=0.0),
+         "group_norm": lambda x: FUNCTIONS["group_norm"](x, 2, eps=0.0)}[name]
+    x = np.random.default_rng(0).standard_normal((4, 6))
+    expected = f(tc.Tensor(x)).data * factor
+    np.testing.assert_allclose(f(tc.Tensor((x * size).astype(np.float32))).data, expected, rtol=1e-5,
+                               atol=1e-6 * factor)
+
+
+@pytest.mark.parametrize("name", ["var", "std"])
+@pytest.mark.parametrize("number", [0.1, 1e30])
+def test_equals_have_no_variance_and_no_gradient(name, number):
+    x = tc.Tensor(np.full((2, 3), number, np.float32), requires_grad=True)
+    y = FUNCTIONS[name](x, 1)
+    y.sum().backward()
+    assert not y.data.any() and not x.grad.data.any()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, "tensor"])
+def test_lerp_is_exact_at_both_ends(weight):
+    start, end = tc.tensor([1e30, 1.0]), tc.tensor([1.0, 1e30])
+    y = FUNCTIONS["lerp"](start, end, tc.tensor([1.0, 0.0]) if weight == "tensor" else weight)
+    np.testing.assert_array_equal(y.data, {0.0: start.data, 1.0: end.data}.get(weight, np.ones(2, np.float32)))
 
 
 # ---------------------------------------------------------------------------------------- average pooling, all of it

@@ -33,7 +33,7 @@ def sweep(outputs, gradients, targets, keep_graph, create_graph, stop=False, sho
     order = _topological(outputs, ends if stop else ())
     reaching = _reaching(order, ends)
     pending, found, shown = {}, {}, set() if shown is None else shown
-    with set_grad_enabled(create_graph):
+    with set_grad_enabled(create_graph), np.errstate(all="ignore"):        # kernels of vjps make inf and nan, too
         for output, g in zip(outputs, gradients):
             _add(pending, output, g)
         while order:                                 # popping lets each activation go as soon as it has been used
@@ -75,8 +75,7 @@ def _add(pending, t, g):
     if total is None:
         pending[id(t)] = g, False
     elif own and not is_grad_enabled():
-        with np.errstate(all="ignore"):
-            total._data += g._data
+        total._data += g._data
     else:
         pending[id(t)] = total + g, True
 

@@ -223,6 +223,17 @@ def _line_sums(a, a0, b, b0, zero):
 
 
 @inside
+def _wide_sums(a, a0):
+    """sum (a - a0) and sum (a - a0)^2 of a line, in float64: of numbers whose squares leave float32's range."""
+    total, squares = 0.0, 0.0
+    for i in range(len(a)):
+        d = np.float64(a[i]) - a0
+        total += d
+        squares += d * d
+    return total, squares
+
+
+@inside
 def _normalise_line(x, centre, rest, scale, weight, bias, y):
     for i in range(len(y)):
         y[i] = ((x[i] - centre) - rest) * scale * weight[i] + bias[i]
@@ -237,6 +248,8 @@ def _layer_norm(thread, x, weight, bias, eps, step, y, mean, rstd):
             row = x[m]
             first = row[0]                                       # as in the blocks above: no digits lost
             total, squares = _line_sums(row, first, row, first, number(0))
+            if not math.isfinite(squares):
+                total, squares = _wide_sums(row, first)
             centre = first + total / D
             mean[m], rstd[m] = centre, 1 / math.sqrt((squares - total * total / D) / D + eps)
             _normalise_line(row, mean[m], number(centre - mean[m]), rstd[m], weight, bias, y[m])

@@ -171,11 +171,17 @@ def _neighbours(x, before, after):
 
 def local_response_norm(x, size, alpha, beta, k):
     """y = x / (k + alpha/size * sum of x^2 over `size` neighbouring channels)^beta"""
-    return x * (k + alpha / size * _neighbours(x * x, size // 2, (size - 1) // 2)) ** -beta
+    wide = x.astype("float64")
+    return (wide * _response_base(wide, size, alpha, k) ** -beta).astype(x.dtype)
+
+
+def _response_base(x, size, alpha, k):
+    return k + alpha / size * _neighbours(x * x, size // 2, (size - 1) // 2)
 
 
 def local_response_norm_backward(g, x, size, alpha, beta, k):
     """Gradient of `local_response_norm`: its own factor, and each neighbour's share."""
-    base = k + alpha / size * _neighbours(x * x, size // 2, (size - 1) // 2)
-    shared = _neighbours(g * x * base ** (-beta - 1), (size - 1) // 2, size // 2)
-    return g * base ** -beta - 2 * alpha * beta / size * x * shared
+    wide = x.astype("float64")
+    base = _response_base(wide, size, alpha, k)
+    shared = _neighbours(g * wide * base ** (-beta - 1), (size - 1) // 2, size // 2)
+    return (g * base ** -beta - 2 * alpha * beta / size * wide * shared).astype(x.dtype)

@@ -14,7 +14,7 @@ from ..autograd import Tensor, as_array, is_grad_enabled, op
 from ..backend import array_module, as_they_lie, beside, kernels
 from ..dtypes import is_floating
 from ..methods import FUNCTIONS, function
-from .arguments import all_tensors
+from .arguments import all_tensors, as_tensor
 from .basic import add, div, mul, neg, operands, result_dtype, shape_of, sub, sum_to, with_float
 
 
@@ -290,8 +290,14 @@ def clip(input, min=None, max=None):
 
 @function
 def lerp(input, end, weight):
-    """input + weight * (end - input).  As torch.lerp."""
-    return add(input, mul(weight, sub(end, input)))
+    """input + weight * (end - input), counted from the nearer of the two: exact at both ends.  As torch.lerp."""
+    apart = sub(end, input)
+    if isinstance(weight, (int, float)):
+        return add(input, mul(apart, weight)) if -0.5 < weight < 0.5 else add(end, mul(apart, weight - 1))
+    weight = as_tensor(weight)
+    far = array_module(weight.data).abs(weight.data) >= 0.5
+    start = select_by(end, input, Tensor(_beside(apart, far)))
+    return add(start, mul(apart, sub(weight, Tensor(far.astype(weight.dtype)))))
 
 
 # ---------------------------------------------------------------------------------------- selection

@@ -78,30 +78,61 @@ def _exclusive_products(rows):
 @function
 def var(input, dim=None, correction=1, keepdim=False, unbiased=None):
     """The variance, divided by n - correction (unbiased=False: by n).  As torch.var."""
+    axes, divisor = _axes_and_divisor("var", input, dim, correction, unbiased)
+    centred = _centred(as_tensor(input), axes)
+    return div(sum(mul(centred, centred), axes or None, keepdim), divisor)
+
+
+@function
+def std(input, dim=None, correction=1, keepdim=False, unbiased=None):
+    """The square root of `var`, also where var itself over- or underflows.  As torch.std."""
+    axes, divisor = _axes_and_divisor("std", input, dim, correction, unbiased)
+    y = _deviation(input, axes, divisor)
+    return y if keepdim else reshape(y, [n for i, n in enumerate(input.shape) if i not in axes])
+
+
+def _axes_and_divisor(name, input, dim, correction, unbiased):
+    """What var and std reduce, and what they divide by: n - correction."""
     if isinstance(dim, bool):                        # torch also takes var(unbiased)
         dim, unbiased = None, dim
     if isinstance(correction, bool):                 # ... and var(dim, unbiased, keepdim)
         unbiased, correction = correction, 1
     if unbiased is not None:
         correction = int(unbiased)
-    correction = 1 if correction is None else correction
-    axes = axes_of("var", input, dim)
+    axes = axes_of(name, input, dim)
     n = _product([input.shape[a] for a in axes])
-    centred = sub(input, mean(input, axes or None, True)) if input.ndim else sub(input, input)
-    total = sum(mul(centred, centred), axes or None, keepdim)
-    return div(total, float(max(0, n - correction)))
+    return axes, float(max(0, n - (1 if correction is None else correction)))
 
 
-@function
-def std(input, dim=None, correction=1, keepdim=False, unbiased=None):
-    """The square root of `var`.  As torch.std."""
-    v = var(input, dim, correction, keepdim, unbiased)
-    return _safe_sqrt(v)
+def _centred(x, axes):
+    """x minus its mean along the axes.  Counted from the first number, for the mean of equals may not be exact."""
+    first = x.detach()
+    for a in axes:
+        first = narrow(first, a, 0, min(1, x.shape[a]))
+    from_first = sub(x, first)
+    return sub(from_first, mean(from_first, axes or None, True))
+
+
+@op
+def _deviation(x, axes, divisor):
+    """sqrt(sum of squares / divisor) of what _centred gives, over axes kept as sizes of 1; no gradient at 0, as torch.
+
+    The squares are of multiples of the largest: those of 1e30 and 1e-30 would leave float32's range.
+    """
+    xp, centred = array_module(x.data), _centred(x.detach(), axes).data
+    unit = xp.abs(centred).max(axes, keepdims=True) if x.numel() else xp.zeros((), x.dtype)
+    unit = xp.where((unit > 0) & (unit < np.inf), unit, xp.ones_like(unit))
+    y = xp.sqrt(((centred / unit) ** 2).sum(axes, keepdims=True) / divisor) * unit
+
+    def vjp(g, y):
+        slope = div(div(_centred(x, axes), y), divisor)
+        return select_by(mul(g, slope), 0.0, Tensor(y.data != 0))
+    return y, (vjp,)
 
 
 @op
 def _safe_sqrt(v):
-    """sqrt whose gradient is 0 where v is 0, as torch's std has it."""
+    """sqrt whose gradient is 0 where v is 0, as torch's norm has it."""
     return array_module(v.data).sqrt(v.data), (
         lambda g, y: select_by(div(g, mul(y, 2)), 0.0, Tensor(y.data != 0)),)
 
@@ -186,7 +217,7 @@ def _safe_powers(v, p):
 def safe_root(v, p):
     """v ** (1/p) whose gradient is 0 where v is 0."""
     return v.data ** (1 / p), (
-        lambda g, y: select_by(mul(g, div(y, mul(v, p))), 0.0, Tensor(v.data != 0)),)
+        lambda g: select_by(mul(g, div(pow(v, 1 / p - 1), p)), 0.0, Tensor(v.data != 0)),)
 
 
 @op
@@ -216,8 +247,9 @@ def _cumprod_vjp(g, x, axis):
     eye = Tensor(xp.eye(n, dtype=bool))
     table = expand(unsqueeze(rows, -2), (*rows.shape[:-1], n, n))         # row i: x with x_i replaced by 1
     table = cumprod(select_by(1.0, table, eye), -1)
-    later = Tensor(xp.triu(xp.ones((n, n), x.dtype)))                     # k >= i
-    out = sum(mul(mul(table, later), unsqueeze(movedim(g, axis, -1), -2)), -1)
+    later = Tensor(xp.triu(xp.ones((n, n), bool)))                        # k >= i
+    table = select_by(table, 0.0, later)                                  # not times 0: a product may be infinite
+    out = sum(mul(table, unsqueeze(movedim(g, axis, -1), -2)), -1)
     return movedim(out, -1, axis)
 
 

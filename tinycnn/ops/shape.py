@@ -247,7 +247,7 @@ def chunk(input, chunks, dim=0):
     if chunks < 1:
         raise ValueError(f"chunk: the number of chunks must be positive, got {chunks}")
     n = input.shape[one_axis("chunk", input, dim)]
-    return split(input, max(1, -(-n // chunks)), dim)
+    return split(input, max(1, -(-n // chunks)) if n else [0] * chunks, dim)
 
 
 @function
