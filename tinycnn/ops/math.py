@@ -296,7 +296,7 @@ def lerp(input, end, weight):
         return add(input, mul(apart, weight)) if -0.5 < weight < 0.5 else add(end, mul(apart, weight - 1))
     weight = as_tensor(weight)
     far = array_module(weight.data).abs(weight.data) >= 0.5
-    start = select_by(end, input, Tensor(_beside(apart, far)))
+    start = select_by(end, input, Tensor(far if weight.ndim else _beside(apart, far)))
     return add(start, mul(apart, sub(weight, Tensor(far.astype(weight.dtype)))))
 
 
