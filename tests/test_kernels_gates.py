@@ -36,6 +36,19 @@ def test_numba_equals_the_reference(shape, dtype, layout, layout_g, kind):
     assert_close(cpu.gate_backward(layout_g(g), layout(saved), kind), reference.gate_backward(g, saved, kind))
 
 
+@pytest.mark.parametrize("kernels", [reference, cpu], ids=["reference", "cpu"])
+@pytest.mark.parametrize("last", [False, True])
+def test_add_relu_is_done_in_the_place_of_its_first_argument(kernels, last):
+    x, residual = (normal((2, 3, 4, 5), "float32", i) for i in (0, 1))
+    if last:
+        x, residual = (np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) for a in (x, residual))
+    expected, before = np.maximum(x + residual, 0), residual.copy()
+    y = kernels.add_relu(x, residual)
+    assert np.shares_memory(y, x) and not np.shares_memory(y, residual)
+    for found, wanted in ((y, expected), (x, expected), (residual, before)):
+        np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("name, more", [("relu", ()), ("erf", ()), ("gate", ("tanh",))])
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 def test_blocks_cover_all_elements(name, more, extra):

@@ -53,20 +53,23 @@ def assert_equal(found, expected, **options):
 
 # ---------------------------------------------------------------------------------------- memory and dtype
 
-def read_only(array):
-    if floats(array):
-        array = array.copy()
-        array.flags.writeable = False
-    return array
-
-
 @each_row
 def test_inputs_are_only_read(row):
+    """NumPy refuses to write them; that the kernels do not, which pass by its flag, the numbers tell."""
     if row.op.endswith("_"):
         return                                       # it is there to change its input
-    inputs = mapped(read_only, build(row))
-    before = mapped(lambda v: v.copy() if floats(v) else v, inputs)
-    assert_equal(evaluated(row, inputs, read_only), evaluated(row, before), rtol=0, atol=0)
+    made = []
+
+    def read_only(array):
+        if not floats(array):
+            return array
+        made.append((array.copy(), array.copy()))
+        made[-1][0].flags.writeable = False
+        return made[-1][0]
+    found = evaluated(row, mapped(read_only, build(row)), read_only)
+    for array, before in made:
+        np.testing.assert_array_equal(array, before)
+    assert_equal(found, evaluated(row, build(row)), rtol=0, atol=0)
 
 
 @each_differentiable
