@@ -27,7 +27,8 @@ def test_every_kernel_keeps_between_the_fences(dtype):
     code, out, err = run(dtype)
     assert code == 0, err[-2000:]
     count, *never_called = out.split()
-    assert int(count) > 800 and not never_called
+    transforms = {"_multiply", "_transform_back", "_transform_both", "_transform_weights"}
+    assert int(count) > 800 and set(never_called) == (transforms if dtype == "float64" else set())
 
 
 @pytest.mark.parametrize("planted", ["writes behind", "writes before", "reads behind", pytest.param(

@@ -73,6 +73,16 @@ def test_im2col_and_col2im_are_torchs(torch, options, kernels):
     np.testing.assert_array_equal(kernels.col2im(cols, win), folded)
 
 
+@pytest.mark.parametrize("outputs", [(3, 2), (3, 4), (5, 2), (2, 2), (4, 3)])
+def test_a_1x1_kernel_whose_output_has_another_size_than_its_input(outputs):
+    """As the gradient of a transposed convolution with output_padding has; what lies outside counts as 0."""
+    win = window((3, 2), 1)._replace(OH=outputs[0], OW=outputs[1])
+    given_ = arrays((win, 5, 6, 1, 2), np.float64)
+    for actual, e in zip(three_passes(cpu, (win, 5, 6, 1, 2), *given_),
+                         three_passes(reference, (win, 5, 6, 1, 2), *given_)):
+        np.testing.assert_array_equal(actual, e)
+
+
 @given(geometry=geometries(), dtype=dtypes, layout=layouts, with_bias=st.booleans())
 @examples
 def test_the_three_passes_equal_the_reference(geometry, dtype, layout, with_bias):

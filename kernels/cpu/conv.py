@@ -177,7 +177,8 @@ def conv2d_weight(x, gy, win, groups):
         sums = grouped.weights(x.reshape(-1), Image(*x.shape, 0), ys, xs, gy.reshape(-1), O, Cg)
         gw.reshape(O, Cg, KK)[:] = sums.transpose(2, 1, 0)
         return gw
-    if groups == KK == 1 and (win.SH, win.SW, win.PH, win.PW) == (1, 1, 0, 0):         # gy' x is the weights' own order
+    if groups == KK == 1 and win == (*x.shape[1:3], 1, 1, 1, 1, 0, 0, win.DH, win.DW, *x.shape[1:3]):
+        # Every pixel meets itself alone: gy' x is the weights' own order.
         sums = patches_times(gy.reshape(-1), Image(*gy.shape, 0), O, *forward(win), x.reshape(-1), 1, Cg,
                              gw.reshape(-1))
         if not np.may_share_memory(sums, gw):
