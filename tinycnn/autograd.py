@@ -177,8 +177,7 @@ def op(function: Callable) -> Callable[..., Tensor]:
 
     or is one function vjp(g, wanted) or vjp(g, wanted, y) -> all gradients at once, or None for an op without
     gradient.  They are run only if wanted and are written with ops, so that they can be differentiated again.  What a
-    vjp mentions is kept alive, as the inputs are.  A first argument that is a list of tensors counts as that many
-    parameters.
+    vjp mentions is kept alive, as the inputs are.  A list as first argument counts as that many parameters.
 
     >>> @op
     ... def cube(x):
