@@ -6,7 +6,7 @@
               `-- for task in mine(thread, tasks): ...
 
 Numba has prange for this.  But it makes two more functions of every loop, and compiles all of the loop's code anew in
-each: three quarters of the time to the first result.  Here it is the pool alone that is Numba's, through the function
+each: more than half of the time to the first result.  Here it is the pool alone that is Numba's, through the function
 that prange calls too:
 
     numba_parallel_for(function, starts, counts, steps, data, dimensions - 1, arrays, threads)

@@ -74,7 +74,8 @@ def _large(args):
 
 def _writeable(a):
     """A read-only array as one of its memory that could be written: Numba would compile a kernel once for each kind.
-    (That kernels leave their inputs alone is tested; they write what they themselves have allocated.)"""
+    (That kernels leave their inputs alone is tested.  The one that writes into what it is given, add_relu, is given
+    what has just been computed.)"""
     return np.asarray(_Memory(a)) if type(a) is np.ndarray and not a.flags.writeable else a
 
 

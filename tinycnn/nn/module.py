@@ -16,6 +16,7 @@ import numpy as np
 from ..dtypes import is_floating
 from ..autograd import HookHandle, Tensor, no_grad
 from ..backend import module_of
+from ..ops.arguments import destination
 from .hooks import Handles, watch_backward
 from .parameter import Parameter
 from .state import LoadResult, load
@@ -235,13 +236,7 @@ class Module:
         to("cuda"), to(np.float64), to("cpu", np.float32), to(tensor).  Raises ValueError for an unknown device,
         TypeError for a dtype that is not floating point; nothing is changed then.
         """
-        for target in targets:
-            if isinstance(target, Tensor):
-                device, dtype = target.device, target.dtype
-            elif isinstance(target, str) and not _names_dtype(target):
-                device = target
-            else:
-                dtype = target
+        device, dtype = destination(targets, device, dtype)
         if dtype is not None and not is_floating(np.dtype(dtype)):
             raise TypeError(f"{type(self).__name__}.to: parameters are floating-point numbers, they cannot become "
                             f"{np.dtype(dtype)}: use float32 or float64")
@@ -348,11 +343,3 @@ def _held(value):
             yield v
         elif isinstance(v, (list, tuple, dict)):
             yield from _held(v)
-
-
-def _names_dtype(text):
-    try:
-        np.dtype(text)
-    except TypeError:
-        return False
-    return True

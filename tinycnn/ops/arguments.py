@@ -95,6 +95,26 @@ def sliding(name, *geometry) -> Window:
         raise ValueError(f"{name}: {error}") from None
 
 
+def destination(targets, device=None, dtype=None):
+    """What to(*targets) names, in any order: device, dtype, or a tensor for both.  -> device, dtype (None: as it is)"""
+    for target in targets:
+        if isinstance(target, Tensor):
+            device, dtype = target.device, target.dtype
+        elif isinstance(target, str) and not _names_dtype(target):
+            device = target
+        elif target is not None:
+            dtype = np.dtype(target)
+    return device, dtype
+
+
+def _names_dtype(text):
+    try:
+        np.dtype(text)
+    except TypeError:
+        return False
+    return True
+
+
 def check_dtypes(name, x, **others):
     """Raise TypeError unless x is floating point and the others, where given, have its dtype."""
     if not is_floating(x.dtype):

@@ -13,6 +13,7 @@ from ..autograd import Tensor, is_grad_enabled, mixed_devices, op
 from ..backend import array_module, beside, is_writeable, module_of, to_device, to_numpy
 from ..dtypes import is_floating
 from ..methods import function
+from .arguments import destination
 from .basic import add, div, mul, sub, to_dtype
 
 
@@ -173,25 +174,11 @@ def to(input, *targets, device=None, dtype=None):
 
     As torch.Tensor.to; input itself where nothing changes.
     """
-    for target in targets:
-        if isinstance(target, Tensor):
-            device, dtype = target.device, target.dtype
-        elif isinstance(target, str) and not _names_dtype(target):
-            device = target
-        else:
-            dtype = np.dtype(target)
+    device, dtype = destination(targets, device, dtype)
     if device is not None and device != input.device:
         module_of(device)
         input = _to_device(input, device)
     return input if dtype is None or input.dtype == dtype else to_dtype(input, dtype)
-
-
-def _names_dtype(text):
-    try:
-        np.dtype(text)
-    except TypeError:
-        return False
-    return True
 
 
 @function
