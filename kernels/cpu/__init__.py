@@ -16,5 +16,6 @@ with kept_machine_code():
     from .pool import *  # noqa: F401, F403
     from .random import *  # noqa: F401, F403
     from .response_norm import *  # noqa: F401, F403
+    from .sums import *  # noqa: F401, F403
 
 keep_freed_memory()

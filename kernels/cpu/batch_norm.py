@@ -33,7 +33,7 @@ BAND = 1024                                          # columns of a task: its su
 TASKS = 64                                           # at most, one below the other; a multiple of 4
 
 
-def _lines(x):
+def lines_of(x):
     """(N, C, ...) -> (R, k*C), k pixels beside each other."""
     pixels = batch_rows(x)[0]                                                        # (R*k, C)
     R, C = pixels.shape
@@ -41,7 +41,7 @@ def _lines(x):
     return pixels.reshape(R // k, k * C)
 
 
-def _tasks(R, W):
+def tasks_of(R, W):
     """Lines and columns of a task."""
     tasks = max(1, min(TASKS, 4 * -(-R // (4 * CHUNK))))
     return max(1, -(-R // tasks)), -(-W // max(1, -(-W // BAND)))
@@ -202,9 +202,9 @@ def _scale_shift_add(x, residual, centre, scale, shift, least, y):
 
 def _run_forward(x, statistics, weight, bias, eps, relu, residual):
     """y, and statistics (2, C): the given ones, or if they are None the batch's."""
-    lines, C, dtype = _lines(x), x.shape[1], x.dtype
+    lines, C, dtype = lines_of(x), x.shape[1], x.dtype
     R, W = lines.shape
-    rows, band = _tasks(R, W)
+    rows, band = tasks_of(R, W)
     y, added = np.empty_like(lines), lines if residual is None else batch_rows(residual).reshape(R, W)
     if statistics is None:
         statistics = np.zeros((2, C))
@@ -306,9 +306,9 @@ def _combine(g, x, centre, p, q, s, gx):
 
 def _run_backward(g, y, x, mean, var, weight, eps, residual, share):
     """gx, gweight, gbias, gresidual; y: the output of the relu behind, or None for no relu."""
-    lines, C, dtype = _lines(x), x.shape[1], x.dtype
+    lines, C, dtype = lines_of(x), x.shape[1], x.dtype
     R, W = lines.shape
-    rows, band = _tasks(R, W)
+    rows, band = tasks_of(R, W)
     gs = batch_rows(g).reshape(R, W)
     ys = gs if y is None else batch_rows(y).reshape(R, W)
     gx, sums, gparameters = np.empty_like(lines), np.empty((-(-R // rows), 2, W)), np.zeros((2, C), dtype)

@@ -66,11 +66,12 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
     groups, dtype = panels.groups, out.dtype
     starts = np.zeros((groups, panels.columns), dtype)
     if bias is not None:
-        starts[:, :columns] = bias.reshape(groups, columns)
+        starts[:, :columns] = bias.reshape(-1, columns)
     rows = image.N * ys.count * xs.count
     blocks = -(-panels.columns // (WIDE * lanes(dtype))) * groups
     strip = min(BM, max(1, -(-rows * blocks // (TASKS * ROWS))) * ROWS)   # short ones only if there are few panels
-    several = max(1, blocks * -(-rows // strip) // TASKS)                 # blocks of panels that make one task
+    several = max(1, blocks * -(-rows // strip) // TASKS)                 # blocks of panels that make one task,
+    several = -(-blocks // -(-blocks // several))                         # as many in each
     outside = _outside(ys, image.H) or _outside(xs, image.W)
     zeros = np.zeros((groups - 1) * image.group + run * step if outside else 0, dtype)
     _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups, starts.reshape(-1),

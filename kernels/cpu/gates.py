@@ -51,7 +51,7 @@ def _gate(thread, x, kind, one, half, c, cd, y):
                 ys[i] = xs[i] * sigmoid(xs[i])
         elif kind == 3:
             for i in range(len(ys)):
-                ys[i] = xs[i] * normal(xs[i])
+                ys[i] = xs[i] * normal(xs[i], exp(-half * (xs[i] * xs[i])))
         else:
             for i in range(len(ys)):
                 ys[i] = xs[i] * (half * (one + tanh(xs[i] * (xs[i] * xs[i] * cd + c))))
@@ -75,7 +75,8 @@ def _gate_backward(thread, g, saved, kind, one, half, c, cd, density, gx):
         elif kind == 3:
             for i in range(len(to)):
                 x = xs[i]
-                to[i] = gs[i] * (normal(x) + x * exp(-half * (x * x)) * density)
+                bell = exp(-half * (x * x))
+                to[i] = gs[i] * (normal(x, bell) + x * bell * density)
         else:
             for i in range(len(to)):
                 x = xs[i]

@@ -25,7 +25,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}     # a*b + c is one instruction
 POINTER = ir.IntType(8).as_pointer()
 ARGUMENTS, THREADS, FAILURE, CODE = range(4)         # what the threads are given, and give back: places in a structure
 
@@ -68,7 +68,7 @@ class _Apart(_Inside):
 
 def inside(function=None, **options):
     """Decorator: compile a function for the kernels that call it, whose machine code it becomes part of."""
-    make = njit(pipeline_class=_Inside, **OPTIONS, **options)
+    make = njit(pipeline_class=_Inside, **OPTIONS | options)
     return make if function is None else make(function)
 
 

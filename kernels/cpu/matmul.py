@@ -18,8 +18,8 @@ import math
 import numpy as np
 
 from .correlate import ALONE, Image, correlate
-from .microkernel import ROWS, WIDE, tiles
-from .panels import aligned, pack_columns, pack_rows, panel_vectors
+from .microkernel import ROWS, WIDE, WIDE_ROWS, tiles
+from .panels import aligned, pack_columns, pack_rows, panel_vectors, room_for, unpack
 from .threads import mine, parallel
 from .vector import BYTES, lanes
 from .weights import patches_times
@@ -27,42 +27,57 @@ from .weights import patches_times
 __all__ = ["matmul"]
 
 FEW = 48                                             # rows or columns of A below which B is not packed
+CHEAPER = 3                                          # so many times less to copy, and the product is computed transposed
 DEPTH, PANELS = 16, 16                                # rows and panels of B that are taken at a time, not packed
 
 
-def matmul(a, b):
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast; any strides."""
+def matmul(a, b, bias=None):
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast; any strides.
+
+    bias (N,) is added to every row.
+    """
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     (M, K), N, B = a.shape[-2:], b.shape[-1], math.prod(lead)
     if b.size == K * N > 0 and B > 1:                # one matrix for all: theirs, one below the other, are one matrix
-        return matmul(a.reshape(-1, K), b.reshape(K, N)).reshape(*lead, M, N)
+        return matmul(a.reshape(-1, K), b.reshape(K, N), bias).reshape(*lead, M, N)
     if B == 1 and 0 < min(M, K) < min(FEW, N) and b.flags.c_contiguous and not N % lanes(b.dtype):
-        return _unpacked(a.reshape(M, K), b.reshape(K, N)).reshape(*lead, M, N)
-    if M < min(FEW, N):
-        turned = _product(b.swapaxes(-1, -2), a.swapaxes(-1, -2), lead)
-        return np.ascontiguousarray(turned.swapaxes(-1, -2))
-    return _product(a, b, lead)
+        c = _unpacked(a.reshape(M, K), b.reshape(K, N)).reshape(*lead, M, N)
+    elif M < min(FEW, N) or CHEAPER * M * (K + N) < K * N and not b.flags.c_contiguous:
+        c = _turned(a, b, lead)
+    else:
+        return _product(a, b, lead, N, bias)
+    return c if bias is None else np.add(c, bias, out=c)
 
 
-def _product(a, b, lead):
-    """The product; b is packed."""
+def _turned(a, b, lead):
+    """The product by way of its transpose."""
+    M, N = a.shape[-2], b.shape[-1]
+    c = _product(b.swapaxes(-1, -2), a.swapaxes(-1, -2), lead, room_for(M, a.dtype))     # (..., N, M filled up)
+    turned = aligned(math.prod(lead) * M * N, c.dtype).reshape(math.prod(lead), M, N)
+    if turned.size:
+        unpack(c.reshape(-1, *c.shape[-2:]), np.arange(N), M, turned)
+    return turned.reshape(*lead, M, N)
+
+
+def _product(a, b, lead, room, bias=None):
+    """The product, its rows filled up to so much room; b is packed."""
     (M, K), N, B = a.shape[-2:], b.shape[-1], math.prod(lead)
-    c = np.empty((*lead, M, N), a.dtype)
+    c = aligned(B * M * room, a.dtype).reshape(*lead, M, room)
     if not c.size:
         return c
     a, group, m, k = _flat(a, lead)
     b, b_group, row, column = _flat(b, lead)
-    if B == 1 and m == column == 1 and row == N and K:                    # b is gy, a the transpose of x
+    if B == 1 and m == column == 1 and row == N and K and bias is None:   # b is gy, a the transpose of x
         sums = patches_times(a, Image(1, 1, K, k, 0), M, ALONE, ALONE._replace(count=K), b, 1, N, c.reshape(-1))
         if not np.may_share_memory(sums, c):
-            c[:] = sums[0, :, :N]
+            c[..., :N] = sums[0, :, :N]
         return c
     if column == 1:
         panels = pack_rows(b, B, b_group, np.arange(K) * row, N)
     else:
         panels = pack_columns(b, B, b_group, (1, 0), K, np.arange(K), K, N, column)
     correlate(a, Image(1, 1, M, m, group), K, k, ALONE, ALONE._replace(count=M), panels, N, c.reshape(-1),
-              Image(1, 1, M, N, M * N))
+              Image(1, 1, M, room, M * room), bias)
     return c
 
 
@@ -72,7 +87,7 @@ def _unpacked(a, b):
     c = aligned(M * N, a.dtype)
     a, _, row, column = _flat(a, ())
     panel = WIDE * lanes(c.dtype)
-    strip, wide = (ROWS, N) if M >= FEW else (M, panel * max(1, min(PANELS, N // (panel * 4))))
+    strip, wide = (WIDE_ROWS, N) if M >= FEW else (M, panel * max(1, min(PANELS, N // (panel * 4))))
     _row_by_row(a, row, column, M, b.reshape(-1), K, N, c, np.zeros(WIDE * lanes(c.dtype), c.dtype), strip, wide)
     return c.reshape(M, N)
 

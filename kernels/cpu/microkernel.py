@@ -35,6 +35,7 @@ from .launch import inside
 from .vector import REGISTERS, vector_code
 
 WIDE, HALF, ONE = (4, 2, 1) if REGISTERS == 32 else (2, 1, 1)    # vectors in a panel of B
+WIDE_ROWS = 6                                            # of the widest tile
 ROWS = 12                                                # a multiple of the rows of every tile
 UNROLL = 2
 
@@ -92,7 +93,7 @@ def _tile(MR, NV):
 
 
 NARROW_ROWS = 12 if REGISTERS == 32 else 6               # of the narrower tiles; with 12 pointers 16 registers overflow
-_wide, _half, _one = _tile(6, WIDE), _tile(NARROW_ROWS, HALF), _tile(NARROW_ROWS, ONE)
+_wide, _half, _one = _tile(WIDE_ROWS, WIDE), _tile(NARROW_ROWS, HALF), _tile(NARROW_ROWS, ONE)
 
 
 @inside
@@ -104,7 +105,7 @@ def tiles(c, c_at, places, m0, M, columns, width, start, start_at, fresh, least,
     its last row out more than once.
     """
     if width == WIDE:
-        for m in range(m0, m0 + M, 6):
+        for m in range(m0, m0 + M, WIDE_ROWS):
             _wide(c, c_at, places, m, columns, start, start_at, fresh, least, a, a_at, table, ld, a_runs, T, run,
                   a_step, b, b_at, b_rows)
     elif width == HALF:

@@ -10,7 +10,7 @@ from .arrays import in_float, new, plain
 from .blas import gemm
 from .launch import launch
 
-__all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight", "matmul"]
+__all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight", "channel_sums", "matmul"]
 FILE = "conv.cu"
 NARROW = 32                                          # so many channels of a group are worth a tile of igemm.cu
 
@@ -76,6 +76,12 @@ def conv2d_weight(x, gy, win, groups):
     return _way(x, x.shape[1], gy.shape[1], win, groups).conv2d_weight(x, gy, win, groups)
 
 
-def matmul(a, b):
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast; by cuBLAS."""
-    return gemm(a, b)
+channel_sums = reference.channel_sums                # the array library's sum
+
+
+def matmul(a, b, bias=None):
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast; by cuBLAS.  bias (N,): for every row."""
+    c = gemm(a, b)
+    if bias is not None:
+        c += bias
+    return c

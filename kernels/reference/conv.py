@@ -12,7 +12,7 @@ over (N, G).  The three functions conv2d, conv2d_input and conv2d_weight are the
 from . import activation
 from ._xp import array_module
 
-__all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight", "matmul"]
+__all__ = ["im2col", "col2im", "conv2d", "conv2d_input", "conv2d_weight", "channel_sums", "matmul"]
 
 
 def _taps(win):
@@ -81,6 +81,12 @@ def conv2d_weight(x, gy, win, groups):
     return gw.reshape(O, C // groups, win.KH, win.KW)
 
 
-def matmul(a, b):
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast."""
-    return a @ b
+def channel_sums(g):
+    """What each channel adds up to, (N, C, ...) -> (C,): the gradient of a bias."""
+    return g.sum((0, *range(2, g.ndim)))
+
+
+def matmul(a, b, bias=None):
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading dimensions broadcast; bias (N,) is added to every row."""
+    c = a @ b
+    return c if bias is None else c + bias

@@ -99,7 +99,11 @@ def sum_to(x, shape):
         return data, (lambda g: g,)
     lead = data.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 != data.shape[lead + i])
-    return data.sum(axes, keepdims=True).reshape(shape), (lambda g: broadcast_to(g, whole),)
+    if data.ndim > 1 and axes == (0, *range(2, data.ndim)):
+        total = kernels(data).channel_sums(data)
+    else:
+        total = data.sum(axes, keepdims=True)
+    return total.reshape(shape), (lambda g: broadcast_to(g, whole),)
 
 
 @op

@@ -14,9 +14,7 @@ from .index import index_select
 @op
 def affine(x, weight, bias):
     """(M, K), (O, K), (O,) or None -> x weight' + bias, (M, O)."""
-    y = kernels(x.data).matmul(x.data, weight.data.T)
-    if bias is not None:
-        y += bias.data
+    y = kernels(x.data).matmul(x.data, weight.data.T, None if bias is None else bias.data)
     O = weight.shape[0]
     return y, (
         lambda g: matrix_product(g, weight),
