@@ -79,13 +79,12 @@ def test_what_is_compiled_anew():
     vectors = at("kernels/cpu/vector.py", "return BYTES //")
     assert vectors["kernels/cpu/vector.py", "lanes"] == 0
     assert vectors["kernels/cpu/band.py", "banded"] == 1 and ("kernels/cpu/conv.py", "conv2d") in vectors
-    assert ("kernels/cpu/pool.py", "_scatter") not in vectors
-    pools = at("kernels/cpu/pool.py", "wins = (a[c] > best[c]) | (a[c] != a[c])\n")
-    assert set(pools) == {("kernels/cpu/pool.py", name) for name in (
-        "_one", "_max_windows", "_max_pool", "max_pool2d", "adaptive_max_pool2d")}
+    assert ("kernels/cpu/max_pool.py", "_scatter") not in vectors
+    pools = at("kernels/cpu/max_pool.py", "more = before + g[c]")
+    assert set(pools) == {("kernels/cpu/max_pool.py", name) for name in ("_take", "_collect", "max_pool2d_backward")}
     exponential = at("kernels/cpu/exponential.py", "r = (x - n * HIGH64)")
     assert ("kernels/cpu/gates.py", "gate") in exponential           # by @overload
-    assert ("kernels/cpu/pool.py", "_scatter") not in exponential
+    assert ("kernels/cpu/max_pool.py", "_scatter") not in exponential
     constants = at("kernels/reference/random.py", "GOLDEN, MIX1")
     assert ("kernels/cpu/random.py", "dropout") in constants
 

@@ -11,6 +11,7 @@ with kept_machine_code():
     from .loss import *  # noqa: F401, F403
     from .math import *  # noqa: F401, F403
     from .matmul import *  # noqa: F401, F403
+    from .max_pool import *  # noqa: F401, F403
     from .norm import *  # noqa: F401, F403
     from .optim import *  # noqa: F401, F403
     from .pool import *  # noqa: F401, F403

@@ -165,7 +165,7 @@ def _cross_entropy_backward(thread, g, logp, target, weight, ignore_index, smoot
             number = logp.dtype.type
             if kept:
                 _shares(logp[m], number(g[m] * shares), number(g[m] * smoothing / C), weight, gx[m])
-                gx[m, target[m]] -= g[m] * own
+                gx[m, target[m]] -= number(g[m] * own)       # rounded as the shares are: of one class 0 is left
             else:
                 gx[m] = 0
 

@@ -27,7 +27,7 @@ from .weights import patches_times
 __all__ = ["matmul"]
 
 FEW = 48                                             # rows or columns of A below which B is not packed
-CHEAPER = 3                                          # so many times less to copy, and the product is computed transposed
+CHEAPER = 3                                          # so many times less to copy: the product is computed transposed
 DEPTH, PANELS = 16, 16                                # rows and panels of B that are taken at a time, not packed
 
 

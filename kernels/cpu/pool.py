@@ -25,9 +25,7 @@ from ..reference.pool import window_divisors
 from .layout import nchw, nhwc
 from .threads import inside, mine, parallel
 
-__all__ = ["max_pool2d", "max_pool2d_backward", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_backward",
-           "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_max_pool2d"]
-BAND = 32
+__all__ = ["avg_pool2d", "avg_pool2d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward"]
 FEW = 64                                             # cells that are added up in the images' own dtype
 
 
@@ -42,14 +40,14 @@ def _sliding(n, k, step, pad, dilation, out):
 
 
 @lru_cache(256)
-def _sliding_windows(win):
+def sliding_windows(win):
     """Rows and columns of a Window; worked out once, for it takes longer than to pool a small image."""
     return (_sliding(win.H, win.KH, win.SH, win.PH, win.DH, win.OH),
             _sliding(win.W, win.KW, win.SW, win.PW, win.DW, win.OW))
 
 
 @lru_cache(256)
-def _adaptive_windows(size, output_size):
+def adaptive_windows(size, output_size):
     """Rows and columns of bins floor(i*n/out) .. ceil((i+1)*n/out), and how many cells each of OH x OW bins has."""
     bins = []
     for n, out in zip(size, output_size):
@@ -59,124 +57,11 @@ def _adaptive_windows(size, output_size):
     return rows, columns, np.multiply.outer(rows[:, 1], columns[:, 1]).astype(np.float64)
 
 
-def _covering(windows, n):
-    """(n, 2): for each position along an axis, the first and the number of the windows that hold it."""
-    at, starts, ends = np.arange(n), windows[:, 0], windows.sum(1)
+def covering(windows, n, dilation=1):
+    """(n, 2): for each position along an axis, the first and the number of the windows that reach over it."""
+    at, starts, ends = np.arange(n), windows[:, 0], windows[:, 0] + (windows[:, 1] - 1) * dilation + 1
     first = np.searchsorted(ends, at, "right")
     return np.stack([first, np.searchsorted(starts, at, "right") - first], 1)
-
-
-# ---------------------------------------------------------------------------------------- maximum
-
-@inside
-def _start(low, at, best, where):
-    for c in range(len(best)):
-        best[c] = low
-        where[c] = at
-
-
-@inside
-def _one(a, at, best, where):
-    """Compare one cell, number `at`, with the best so far."""
-    for c in range(len(best)):
-        wins = (a[c] > best[c]) | (a[c] != a[c])
-        best[c] = a[c] if wins else best[c]
-        where[c] = at if wins else where[c]
-
-
-@inside
-def _two(a, b, at, next, best, where):
-    """Two cells side by side, numbers `at` and `next`: the best so far is read and written once for both."""
-    for c in range(len(best)):
-        wins, later = (a[c] > best[c]) | (a[c] != a[c]), b[c] != b[c]
-        top = a[c] if wins else best[c]
-        place = at if wins else where[c]
-        later = later | (b[c] > top)
-        best[c] = b[c] if later else top
-        where[c] = next if later else place
-
-
-@parallel
-def _max_windows(thread, x, rows, columns, DH, DW, y, indices):
-    """The last NaN of each window, or else the first of its largest; index -1 and -inf of no cells."""
-    N, H, W, C = x.shape
-    OH, OW = len(rows), len(columns)
-    for task in mine(thread, N * OH):
-        n, oy = task // OH, task % OH
-        number = indices.dtype.type
-        for ox in range(OW):
-            best, where, taken = y[n, oy, ox], indices[n, oy, ox], columns[ox, 1] // 2 * 2
-            top, left = rows[oy, 0], columns[ox, 0]
-            _start(x.dtype.type(-np.inf), number(top * W + left if rows[oy, 1] * columns[ox, 1] else -1), best, where)
-            for i in range(rows[oy, 1]):
-                iy = top + i * DH
-                for j in range(0, taken, 2):
-                    ix = left + j * DW
-                    _two(x[n, iy, ix], x[n, iy, ix + DW], number(iy * W + ix), number(iy * W + ix + DW), best, where)
-                if taken < columns[ox, 1]:
-                    ix = left + taken * DW
-                    _one(x[n, iy, ix], number(iy * W + ix), best, where)
-
-
-def _max_pool(x, rows, columns, DH, DW):
-    x = nhwc(x)
-    y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), x.dtype)
-    indices = np.empty(y.shape, np.int32 if x.shape[1] * x.shape[2] < 1 << 31 else np.int64)
-    _max_windows(x, rows, columns, DH, DW, y, indices)
-    return nchw(y), nchw(indices)
-
-
-def max_pool2d(x, win):
-    return _max_pool(x, *_sliding_windows(win), win.DH, win.DW)
-
-
-def adaptive_max_pool2d(x, output_size):
-    return _max_pool(x, *_adaptive_windows(x.shape[2:], tuple(output_size))[:2], 1, 1)
-
-
-@parallel
-def _scatter(thread, g, indices, gx):
-    """Add each g (N, OH*OW, C) to the cell of gx (N, H*W, C) that its index names; gx is zeroed first."""
-    N, P, C = g.shape
-    bands = (C + BAND - 1) // BAND
-    for task in mine(thread, N * bands):
-        n, first = task // bands, task % bands * BAND
-        last, cells = min(C, first + BAND), gx[n].reshape(-1)
-        for cell in range(gx.shape[1]):
-            gx[n, cell, first:last] = 0
-        for p in range(P):
-            gs, where = g[n, p, first:last], indices[n, p, first:last]
-            for c in range(len(gs)):
-                if where[c] >= 0:
-                    cells[np.uint64(where[c]) * np.uint64(C) + np.uint64(first + c)] += gs[c]
-
-
-def max_pool2d_backward(g, indices, size, win=None):
-    N, C = g.shape[:2]
-    g, indices = (nhwc(a).reshape(N, -1 if a.size else 0, C) for a in (g, indices))    # (N, OH*OW, C)
-    gx = np.empty((N, size[0] * size[1], C), g.dtype)
-    _scatter(g, indices, gx)
-    return nchw(gx.reshape(N, *size, C))
-
-
-@parallel
-def _gather(thread, x, indices, y):
-    """y (N, OH*OW, C) = the cells of x (N, H*W, C) at the indices, 0 for index -1."""
-    N, P, C = indices.shape
-    for task in mine(thread, N * P):
-        n, p = task // P, task % P
-        for c in range(C):
-            at = indices[n, p, c]
-            y[n, p, c] = x[n, at, c] if at >= 0 else 0
-
-
-def max_pool2d_gather(x, indices):
-    N, C = x.shape[:2]
-    shape = (N, *indices.shape[2:], C)
-    x, indices = (nhwc(a).reshape(N, a.shape[2] * a.shape[3], C) for a in (x, indices))    # (N, H*W, C), (N, OH*OW, C)
-    y = np.empty(indices.shape, x.dtype)
-    _gather(x, indices, y)
-    return nchw(y.reshape(shape))
 
 
 # ---------------------------------------------------------------------------------------- mean
@@ -235,16 +120,16 @@ def _mean(x, rows, columns, divisors):
 def _sliding_means(*options):
     """Rows, columns and divisors of `avg_pool2d`, and of its adjoint."""
     win, divisors = options[0], window_divisors(np, *options, np.float64)
-    return _with_adjoint(*_sliding_windows(win), divisors, (win.H, win.W))
+    return _with_adjoint(*sliding_windows(win), divisors, (win.H, win.W))
 
 
 @lru_cache(256)
 def _adaptive_means(size, output_size):
-    return _with_adjoint(*_adaptive_windows(size, output_size), size)
+    return _with_adjoint(*adaptive_windows(size, output_size), size)
 
 
 def _with_adjoint(rows, columns, divisors, size):
-    return (rows, columns, divisors), (_covering(rows, size[0]), _covering(columns, size[1]), np.ones(size)), divisors
+    return (rows, columns, divisors), (covering(rows, size[0]), covering(columns, size[1]), np.ones(size)), divisors
 
 
 def _spread(g, means):

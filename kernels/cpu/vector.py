@@ -144,8 +144,8 @@ class Vectors:
         """The array that begins at array[at]."""
         return self.builder.gep(array, [at])
 
-    def _place(self, array, at):
-        return self.builder.bitcast(self.builder.gep(array, [at]), self.type.as_pointer())
+    def _place(self, array, at, kind=None):
+        return self.builder.bitcast(self.builder.gep(array, [at]), (kind or self.type).as_pointer())
 
     def load(self, array, at):
         """array[at:at + lanes]"""
@@ -153,7 +153,8 @@ class Vectors:
 
     def store(self, value, array, at):
         """array[at:at + lanes] = value"""
-        self.builder.store(value, self._place(array, at), align=self.size)
+        place = self._place(array, at, value.type)
+        self.builder.store(value, place, align=_bytes(value.type.element))
 
     def below(self, count, first=0):
         """A mask: whether first + lane < count."""
@@ -170,9 +171,11 @@ class Vectors:
 
     def store_some(self, value, array, at, mask):
         """array[at:at + lanes] = value where the mask holds."""
+        kind = value.type
         call = self._intrinsic("llvm.masked.store.{}.p0", ir.VoidType(),
-                               [self.type, self.type.as_pointer(), ir.IntType(32), mask.type])
-        self.builder.call(call, [value, self._place(array, at), ir.IntType(32)(self.size), mask])
+                               [kind, kind.as_pointer(), ir.IntType(32), mask.type], kind.element)
+        place = self._place(array, at, kind)
+        self.builder.call(call, [value, place, ir.IntType(32)(_bytes(kind.element)), mask])
 
     # arithmetic
 
@@ -187,8 +190,14 @@ class Vectors:
 
     def everywhere(self, number):
         """The number in every lane."""
-        one = self.builder.insert_element(self._undefined, number, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(one, self._undefined, self._zero_mask())
+        undefined = ir.Constant(ir.VectorType(number.type, self.lanes), ir.Undefined)
+        one = self.builder.insert_element(undefined, number, ir.IntType(32)(0))
+        return self.builder.shuffle_vector(one, undefined, self._zero_mask())
+
+    def alike(self, n, array):
+        """The number n in every lane, in the dtype of an array of integers."""
+        kind = array.type.pointee
+        return self.everywhere(n if kind == self._number else self.builder.trunc(n, kind))
 
     def spread(self, array, at):
         """array[at] in every lane."""
@@ -234,17 +243,27 @@ class Vectors:
         """value, or least where value is smaller; nan stays."""
         return self.builder.select(self.builder.fcmp_ordered("<", value, least), least, value)
 
+    def exceeds(self, a, b):
+        """Where a > b, or a is nan."""
+        greater, nan = self.builder.fcmp_ordered(">", a, b), self.builder.fcmp_unordered("uno", a, a)
+        return self.builder.or_(greater, nan)
+
     def choose(self, flag, a, b):
-        """a if flag, else b."""
+        """a if flag, else b; flag: one, or one for each lane."""
         return self.builder.select(flag, a, b)
 
     def variable(self, value):
         """A vector that can be set; as long as it is only ever loaded and set, it is a register."""
         return _Variable(self.builder, value)
 
-    def _intrinsic(self, name, result, arguments):
-        name = name.format(f"v{self.lanes}f{8 * self.size}")
+    def _intrinsic(self, name, result, arguments, element=None):
+        element = element or self.scalar
+        name = name.format(f"v{self.lanes}{'i' if isinstance(element, ir.IntType) else 'f'}{8 * _bytes(element)}")
         return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
+
+
+def _bytes(element):
+    return element.width // 8 if isinstance(element, ir.IntType) else {ir.FloatType(): 4, ir.DoubleType(): 8}[element]
 
 
 class _Variable:

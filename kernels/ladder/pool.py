@@ -96,7 +96,7 @@ def shared_out(x, win):
         row 0 of y   -->  thread 0         row 1   -->  thread 1         row 2   -->  whoever is free        ...
 
     Which cells of a window lie inside the image is worked out before, for each row and column of y, so that no loop
-    asks for it (kernels/cpu/pool.py).
+    asks for it (kernels/cpu/max_pool.py).
     """
     return in_parallel(x, win)
 
