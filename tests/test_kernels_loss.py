@@ -98,7 +98,7 @@ def test_cross_entropy_equals_the_reference(M, C, dtype, layout, integers, weigh
     options = np.abs(normal(C, dtype, 3)) if weighted else None, 1, label_smoothing
     losses, logp = reference.cross_entropy(x, target, *options)
     assert_close(cpu.cross_entropy(layout(x), layout(target), *options), (losses, logp))
-    shares = np.abs(g).max(initial=0) * (options[0].max() if weighted else 1)    # of which the gradients are differences
+    shares = np.abs(g).max(initial=0) * (options[0].max() if weighted else 1)     # gradients are their differences
     assert_close(cpu.cross_entropy_backward(layout(g), layout(logp), layout(target), *options),
                  reference.cross_entropy_backward(g, logp, target, *options), least=shares)
 
