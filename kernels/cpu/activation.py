@@ -7,7 +7,7 @@
 import numpy as np
 
 from .layout import flat_alike
-from .threads import mine, parallel
+from .threads import inside, mine, parallel
 
 __all__ = ["add_relu", "relu", "relu_backward"]
 
@@ -44,14 +44,27 @@ def _relu(thread, x, y):
 @parallel
 def _add_relu(thread, x, residual):
     for block in mine(thread, (x.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(x.size, block * BLOCK + BLOCK)):
-            total = x[i] + residual[i]
-            x[i] = 0 if total < 0 else total
+        low, high = block * BLOCK, block * BLOCK + BLOCK
+        _raise(x[low:high], residual[low:high], x.dtype.type(0))
+
+
+@inside
+def _raise(x, residual, zero):
+    for i in range(len(x)):
+        total = x[i] + residual[i]
+        x[i] = zero if total < zero else total
 
 
 @parallel
 def _relu_backward(thread, g, y, gx):
     for block in mine(thread, (y.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(y.size, block * BLOCK + BLOCK)):
-            passed = g[i]                            # read in any case: so there is no branch
-            gx[i] = 0 if y[i] <= 0 else passed
+        low, high = block * BLOCK, block * BLOCK + BLOCK
+        pass_on(g[low:high], y[low:high], y.dtype.type(0), gx[low:high])
+
+
+@inside
+def pass_on(g, y, zero, gx):
+    """gx = g where y, what a ReLU gave, is not 0; zero: of their dtype."""
+    for i in range(len(gx)):
+        passed = g[i]                                # read in any case: so there is no branch
+        gx[i] = zero if y[i] <= zero else passed

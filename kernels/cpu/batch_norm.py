@@ -23,6 +23,7 @@ import math
 import numpy as np
 from numba import njit
 
+from .activation import pass_on
 from .norm import batch_rows, like
 from .threads import inside, mine, parallel
 
@@ -68,13 +69,6 @@ def _add_products(g, x, centre, s, p):
 
 
 @inside
-def _mask(g, y, zero, kept):
-    for w in range(len(kept)):
-        passed = g[w]                                # read in any case: so there is no branch
-        kept[w] = zero if y[w] <= zero else passed
-
-
-@inside
 def _moments(x, low, high, left, right, zero, total, squares):
     """total and squares (right - left) = sum (x - zero) and sum (x - zero)^2 over the lines low .. high."""
     total[:] = 0
@@ -109,7 +103,7 @@ def _products(g, y, x, kept, masked, keep, low, high, left, right, centre, total
             counted = g[r, left:right]
             if masked:
                 counted = kept[r, left:right] if keep else buffer
-                _mask(g[r, left:right], y[r, left:right], x.dtype.type(0), counted)
+                pass_on(g[r, left:right], y[r, left:right], x.dtype.type(0), counted)
             _add_products(counted, x[r, left:right], centre, s, p)
         for w in range(len(s)):
             total[w] += s[w]
@@ -294,7 +288,7 @@ def _gradients(thread, g, y, x, lines, masked, keep, rows, band, kept, gx):
                 counted = kept[r, left:right]
             elif masked:
                 counted = buffer
-                _mask(g[r, left:right], y[r, left:right], x.dtype.type(0), buffer)
+                pass_on(g[r, left:right], y[r, left:right], x.dtype.type(0), buffer)
             _combine(counted, x[r, left:right], centre, p, q, s, gx[r, left:right])
 
 

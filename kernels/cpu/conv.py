@@ -28,7 +28,7 @@ from .band import band_panels, banded, unbanded
 from .choose import algorithm
 from .correlate import Image, Walk, correlate
 from .layout import nchw, nhwc
-from .panels import aligned, pack_columns, pack_rows, unpack
+from .panels import aligned, move, pack_columns, pack_rows, unpack
 from .threads import mine, parallel
 from .weights import patches_times
 
@@ -85,16 +85,15 @@ def bordered(x, ys, xs):
 @parallel
 def _border(thread, x, top, left, out):
     N, H, W, C = x.shape
+    flat, pixels, line = out.reshape(-1), x.reshape(-1), out.shape[2] * C
     for task in mine(thread, N * out.shape[1]):
         n, y = task // out.shape[1], task % out.shape[1] - top
-        row = out[n, y + top]
-        for i in range(left):
-            row[i] = 0
-        for i in range(left + W, out.shape[2]):
-            row[i] = 0
-        for i in range(W):
-            for c in range(C):
-                row[left + i, c] = x[n, y, i, c] if 0 <= y < H else 0
+        first, last = (left * C, (left + W) * C) if 0 <= y < H else (line, line)
+        for i in range(first):
+            flat[task * line + i] = 0
+        move(flat, task * line + first, pixels, (n * H + y) * W * C, last - first)
+        for i in range(last, line):
+            flat[task * line + i] = 0
 
 
 def neighbours(walk):

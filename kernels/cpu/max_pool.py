@@ -125,21 +125,22 @@ def _take(g, where, at, total):
 
 
 @parallel
-def _collect(thread, g, indices, rows, columns, DW, gx):
+def _collect(thread, g, indices, OH, W, C, rows, columns, DW, gx):
     """gx (N, H, W, C): of each pixel, the sum of g (N, OH, OW, C) over the windows around it whose index it is.
 
     rows (H, 2): the windows that reach over each row of pixels; columns (OW, 2): the pixels of each window
     """
-    N, H, _, _ = gx.shape
-    for task in mine(thread, N * H):
-        n, y = task // H, task % H
-        row, number = gx[n, y], indices.dtype.type
-        row[:] = 0
+    H, OW, number = len(rows), len(columns), indices.dtype.type
+    for task in mine(thread, gx.size // max(1, W * C)):
+        n, y, line = task // H, task % H, task * W * C
+        gx[line:line + W * C] = 0
         for oy in range(rows[y, 0], rows[y, 0] + rows[y, 1]):
-            for ox in range(len(columns)):
+            for ox in range(OW):
+                at = ((n * OH + oy) * OW + ox) * C
                 for j in range(columns[ox, 1]):
                     x = columns[ox, 0] + j * DW
-                    _take(g[n, oy, ox], indices[n, oy, ox], number(y * gx.shape[2] + x), row[x])
+                    to = line + x * C
+                    _take(g[at:at + C], indices[at:at + C], number(y * W + x), gx[to:to + C])
 
 
 def max_pool2d_backward(g, indices, size, win=None):
@@ -147,7 +148,8 @@ def max_pool2d_backward(g, indices, size, win=None):
     g, indices, gx = nhwc(g), nhwc(indices), np.empty((N, *size, C), g.dtype)
     if win is not None and C >= lanes(g.dtype):       # with fewer the inner loops are too short
         rows, columns = sliding_windows(win)
-        _collect(g, indices, covering(rows, win.H, win.DH), columns, win.DW, gx)
+        _collect(g.reshape(-1), indices.reshape(-1), win.OH, win.W, C, covering(rows, win.H, win.DH), columns, win.DW,
+                 gx.reshape(-1))
     else:
         places, cells = (N, g.shape[1] * g.shape[2], C), (N, size[0] * size[1], C)
         _scatter(g.reshape(places), indices.reshape(places), gx.reshape(cells))

@@ -72,7 +72,7 @@ def _launch(kernel, update, lists, *numbers):
 
 @inside
 def _gradient(param, grad, sign, weight_decay):
-    return sign * grad + (weight_decay * param if weight_decay else 0)
+    return sign * grad + (weight_decay * param if weight_decay else weight_decay)    # an integer 0 would be a float64
 
 
 @parallel

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..reference.pool import window_divisors
 from .layout import nchw, nhwc
+from .panels import move
 from .threads import inside, mine, parallel
 
 __all__ = ["avg_pool2d", "avg_pool2d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward"]
@@ -66,53 +67,61 @@ def covering(windows, n, dilation=1):
 
 # ---------------------------------------------------------------------------------------- mean
 
+# Loops over slices, from 0 on: of x[at + i] LLVM would have to know that it is not negative to make vector code.
+
 @inside
 def _add(x, total):
     for c in range(len(total)):
         total[c] += x[c]
 
 
+@inside
+def _divide(total, divisor, to):
+    for c in range(len(to)):
+        to[c] = total[c] / divisor
+
+
 @parallel
-def _sum_windows(thread, x, rows, columns, divisors, kind, y):
+def _sum_windows(thread, x, H, W, C, rows, columns, divisors, kind, y):
     """Each window's sum, added up in the dtype of `kind`, by its divisor: rows first, whole lines of the image."""
-    N, H, W, C = x.shape
-    OH, OW = len(rows), len(columns)
-    for task in mine(thread, N * OH):
+    OH, OW, length = len(rows), len(columns), W * C
+    line, total = np.empty(length, kind.dtype), np.empty(C, kind.dtype)
+    for task in mine(thread, y.size // max(1, OW * C)):
         n, oy = task // OH, task % OH
-        line, total = np.empty(W * C, kind.dtype), np.empty(C, kind.dtype)
         line[:] = 0
         for iy in range(rows[oy, 0], rows[oy, 0] + rows[oy, 1]):
-            _add(x[n, iy].reshape(-1), line)
+            at = (n * H + iy) * length
+            _add(x[at:at + length], line)
         for ox in range(OW):
-            to, divisor = y[n, oy, ox], kind.dtype.type(divisors[oy, ox])
+            to, divisor = (task * OW + ox) * C, kind.dtype.type(divisors[oy, ox])
             total[:] = 0
             for ix in range(columns[ox, 0], columns[ox, 0] + columns[ox, 1]):
                 _add(line[ix * C:ix * C + C], total)
-            for c in range(C):
-                to[c] = total[c] / divisor
+            _divide(total, divisor, y[to:to + C])
 
 
 @parallel
-def _hand_out(thread, g, rows, columns, divisors, C, gx):
-    """gx (N, H, W*C): each pixel's share of the one window that holds it, g (N, OH, OW*C) by the divisor."""
-    N, OH, _ = g.shape
-    for task in mine(thread, N * OH):
+def _hand_out(thread, g, H, W, C, rows, columns, divisors, gx):
+    """Each pixel's share of the one window that holds it: the first line of a window's row is copied to the others."""
+    OH, OW, length = len(rows), len(columns), W * C
+    for task in mine(thread, g.size // max(1, OW * C)):
         n, oy = task // OH, task % OH
-        share, first, count = g[n, oy] / divisors[oy], rows[oy, 0], rows[oy, 1]
-        for ox in range(len(columns)):
-            for ix in range(columns[ox, 0], columns[ox, 0] + columns[ox, 1] if count else 0):
-                for c in range(C):
-                    gx[n, first, ix * C + c] = share[ox * C + c]
-        for iy in range(first + 1, first + count):
-            for i in range(gx.shape[2]):
-                gx[n, iy, i] = gx[n, first, i]
+        line, count = (n * H + rows[oy, 0]) * length, rows[oy, 1]
+        for ox in range(OW if count else 0):
+            at, divisor = (task * OW + ox) * C, divisors[oy, ox]
+            for ix in range(columns[ox, 0], columns[ox, 0] + columns[ox, 1]):
+                to = line + ix * C
+                _divide(g[at:at + C], divisor, gx[to:to + C])
+        for i in range(1, count):
+            move(gx, line + i * length, gx, line, length)
 
 
 def _mean(x, rows, columns, divisors):
     x = nhwc(x)
     y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), x.dtype)
     few = not y.size or rows[:, 1].max() * columns[:, 1].max() <= FEW
-    _sum_windows(x, rows, columns, divisors, np.empty(0, x.dtype if few else np.float64), y)
+    _sum_windows(x.reshape(-1), *x.shape[1:], rows, columns, divisors, np.empty(0, x.dtype if few else np.float64),
+                 y.reshape(-1))
     return nchw(y)
 
 
@@ -136,16 +145,15 @@ def _spread(g, means):
     """The adjoint of `_mean`: divide first, then sum over the windows that cover each pixel."""
     (rows, columns, _), adjoint, divisors = means
     last, (N, C), (H, W) = nhwc(g), g.shape[:2], map(len, adjoint[:2])
-    lines = last.reshape(*last.shape[:2], last.shape[2] * C)                           # (N, OH, OW*C): long inner loops
-    divisors = np.repeat(divisors.astype(g.dtype), C, 1)
+    divisors = divisors.astype(g.dtype)
     most = [covering[:, 1].max(initial=0) for covering in adjoint[:2]]
     if max(most) > 1:
-        return _mean(nchw((lines / divisors).reshape(last.shape)), *adjoint)
-    gx = np.empty((N, H, W * C), g.dtype)
+        return _mean(nchw(last / divisors[..., None]), *adjoint)
+    gx = np.empty((N, H, W, C), g.dtype)
     if not all(covering[:, 1].all() for covering in adjoint[:2]):
         gx.fill(0)                                   # pixels of no window
-    _hand_out(lines, rows, columns, divisors, C, gx)
-    return nchw(gx.reshape(N, H, W, C))
+    _hand_out(last.reshape(-1), H, W, C, rows, columns, divisors, gx.reshape(-1))
+    return nchw(gx)
 
 
 def avg_pool2d(x, *options):

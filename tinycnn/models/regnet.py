@@ -73,7 +73,7 @@ class Block(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/stride, W/stride)"""
-        return self.activation((x if self.proj is None else self.proj(x)) + self.f(x))
+        return then_relu(self.f, self.activation, x, x if self.proj is None else self.proj(x))
 
 
 def anynet(depths: Row[int] = (1, 2, 7, 12), widths: Row[int] = (32, 64, 160, 400),

@@ -24,6 +24,8 @@ _NORMS = BatchNorm2d, BatchNorm1d
 
 def then_relu(layer: Module, relu: Module | None, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """relu(layer(x) + residual), or without it relu(layer(x)).  relu None: functional.relu."""
+    if layers := _in_order(layer):                   # it is the last of them that counts
+        return then_relu(layers[-1], relu, run(layers[:-1], x), residual)
     if _fits(layer, x, residual) and (relu is None or _plain(relu, ReLU)):
         return layer(x, relu=True, residual=residual)
     y = layer(x)
@@ -37,11 +39,22 @@ def _fits(layer, x, residual):
     return _plain(layer, *_NORMS) and (residual is None or (residual.shape, residual.dtype) == (x.shape, x.dtype))
 
 
+def _in_order(layer):
+    """The layers of a Sequential that does nothing but run them; [] of anything else."""
+    from .containers import Sequential               # which needs run()
+    runs = isinstance(layer, Sequential) and type(layer).forward is Sequential.forward and _unwatched(layer)
+    return list(layer) if runs else []
+
+
 def _plain(layer, *kinds):
-    """Whether it is of one of the kinds, no subclass, and nothing waits for its output or replaces its forward()."""
+    """Whether it is of one of the kinds, no subclass, and unwatched."""
+    return type(layer) in kinds and _unwatched(layer)
+
+
+def _unwatched(layer):
+    """Whether nothing waits for its output or replaces its forward()."""
     held = vars(layer)
-    return type(layer) in kinds and "forward" not in held and not (
-        held.get("_forward_hooks") or held.get("_forward_pre_hooks"))
+    return "forward" not in held and not (held.get("_forward_hooks") or held.get("_forward_pre_hooks"))
 
 
 def run(layers: Iterable[Module], x: Any) -> Any:
