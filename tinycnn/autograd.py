@@ -193,7 +193,7 @@ def op(function: Callable) -> Callable[..., Tensor]:
     def call(*args, **kwargs):
         if kwargs:
             args = _positional(name, parameters, args, kwargs)
-        args = [Tensor(a) if _is_array(a) else a for a in args]
+        args = [a if isinstance(a, _NO_ARRAYS) or not _is_array(a) else Tensor(a) for a in args]
         with np.errstate(all="ignore"):              # inf and nan are values here, not events
             try:
                 data, vjps = function(*args)
@@ -219,6 +219,9 @@ def op(function: Callable) -> Callable[..., Tensor]:
             raise ValueError(f"op {name!r} is defined twice")
         OPS[name] = FUNCTIONS[name] = call = casting(name, call)
     return call
+
+
+_NO_ARRAYS = Tensor, int, float, tuple, list, type(None)
 
 
 def _is_array(v):

@@ -41,7 +41,7 @@ get_float32_conv_precision = _precision.get_float32_conv_precision
 DEVICES = {"cpu": "numpy", "cuda": "cupy", "cuda-emu": "cupy_on_cpu"}
 _AUTOCAST = {"cpu": "bfloat16", "cuda": "float16", "cuda-emu": "float16"}    # torch's choices
 _LIBRARIES = {library: device for device, library in DEVICES.items()}
-_SAMPLED = 32                                        # elements looked at by `fingerprint`
+_SAMPLED = 16                                        # elements looked at by `fingerprint`
 
 
 def use_tuned_convolutions(file: str | os.PathLike | bool | None = None) -> None:
@@ -272,7 +272,7 @@ def is_writeable(array: Any) -> bool:
 
 
 def fingerprint(array: Any) -> bytes | None:
-    """The bytes of up to 32 evenly spaced elements: enough to notice that somebody wrote over the array.
+    """The bytes of up to 16 evenly spaced elements: enough to notice that somebody wrote over the array.
 
     None for device arrays: reading them would make the host wait.
     """

@@ -21,6 +21,7 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from ..reference import optim as reference
+from .layout import address
 from .threads import inside, mine, parallel
 
 __all__ = ["sgd_update", "adam_update", "rmsprop_update"]
@@ -66,7 +67,7 @@ def _launch(kernel, update, lists, *numbers):
         lines.append(row)
     if lines:
         like = max((row[0] for row in lines), key=np.size).reshape(-1)
-        table = np.array([[0 if a is None else a.ctypes.data for a in row] for row in lines], np.int64).T.copy()
+        table = np.array([[0 if a is None else address(a) for a in row] for row in lines], np.int64).T.copy()
         kernel(table, _tasks(tuple([row[0].size for row in lines])), like, *map(like.dtype.type, numbers))
 
 

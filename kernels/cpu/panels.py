@@ -12,12 +12,12 @@ are 32 or 16 channels wide, and filled up with zeros.
     parallel   over groups, panels, and pieces of their rows
     bound by   memory: weights are read once and written once
 """
-from ctypes import addressof, c_char
 from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 
+from .layout import address
 from .microkernel import HALF, ONE, WIDE
 from .threads import inside, mine, parallel
 from .vector import BYTES, distance, lanes, vector_code
@@ -56,7 +56,7 @@ def odd_lines(size, itemsize):
 def aligned(size, dtype):
     """An empty flat array that begins at a vector's boundary: a vector across two cache lines takes twice as long."""
     room = np.empty(size + BYTES, dtype)
-    start = -addressof(c_char.from_buffer(room)) % BYTES // room.itemsize     # three times as fast as room.ctypes.data
+    start = -address(room) % BYTES // room.itemsize
     return room[start:start + size]
 
 

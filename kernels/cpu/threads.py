@@ -56,27 +56,25 @@ def parallel(function):
             if not _started:
                 get_num_threads()                    # loads Numba's pool: kernels from the disk need its functions
                 _started = True
-            return kernel(not _large(args), *map(_writeable, args))
+            alone, args = _prepared(args)
+            return kernel(alone, *args)
     call.kernel = kernel
     return call
 
 
-def _large(args):
-    """Whether the arrays among the arguments have more than SMALL bytes."""
-    total = 0
+def _prepared(args):
+    """Whether the arrays among the arguments have no more than SMALL bytes; and the arguments, with a read-only array
+    as one of its memory that could be written: Numba would compile a kernel once for each kind.  (That kernels leave
+    their inputs alone is tested.  The one that writes into what it is given, add_relu, is given what has just been
+    computed.)"""
+    size, prepared = 0, []
     for a in args:
         if type(a) is np.ndarray:
-            total += a.nbytes
-            if total > SMALL:
-                return True
-    return False
-
-
-def _writeable(a):
-    """A read-only array as one of its memory that could be written: Numba would compile a kernel once for each kind.
-    (That kernels leave their inputs alone is tested.  The one that writes into what it is given, add_relu, is given
-    what has just been computed.)"""
-    return np.asarray(_Memory(a)) if type(a) is np.ndarray and not a.flags.writeable else a
+            size += a.nbytes
+            if not a.flags.writeable:
+                a = np.asarray(_Memory(a))
+        prepared.append(a)
+    return size <= SMALL, prepared
 
 
 class _Memory:
