@@ -21,7 +21,6 @@ bytes: the forward reads x twice and writes y, the backward reads g and x (and y
 import math
 
 import numpy as np
-from numba import njit
 
 from .activation import pass_on
 from .norm import batch_rows, like
@@ -134,10 +133,14 @@ def _repeat(lines, C):
 # ---------------------------------------------------------------------------------------- forward
 
 @parallel
-def _sum_moments(thread, x, zero, rows, band, sums):
-    """sums (blocks of rows, 2, W): of each column, of its differences from `zero`, the numbers and their squares."""
+def _sum_moments(thread, x, C, rows, band, sums):
+    """sums (blocks of rows, 2, W): of each column, of its differences from the first number of its channel, the numbers
+    and their squares."""
     R, W = x.shape
-    across = (W + band - 1) // band
+    across, zeros = (W + band - 1) // band, np.empty((1, W))
+    zeros[0, :C] = x[0, :C]
+    _repeat(zeros, C)
+    zero = zeros[0]
     for task in mine(thread, len(sums) * across):
         b, left = task // across, task % across * band
         right = min(W, left + band)
@@ -145,8 +148,8 @@ def _sum_moments(thread, x, zero, rows, band, sums):
                  sums[b, 1, left:right])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _statistics(x, zero, sums, statistics):
+@inside
+def _find_statistics(x, sums, statistics):
     """statistics (2, C): mean and variance."""
     C = statistics.shape[1]
     n = x.size // C
@@ -154,17 +157,24 @@ def _statistics(x, zero, sums, statistics):
     for c in range(C):
         s = statistics[0, c] / n
         statistics[1, c] = statistics[1, c] / n - s * s
-        statistics[0, c] = zero[c] + s
+        statistics[0, c] = x[0, c] + s
 
 
 @parallel
-def _normalise(thread, x, statistics, weight, bias, eps, residual, add, least, rows, band, y):
-    """y = max(least, batch norm of x, + residual with `add`)."""
+def _normalise(thread, x, sums, statistics, weight, bias, eps, residual, add, least, rows, band, y):
+    """y = max(least, batch norm of x, + residual with `add`).  The statistics are given, or if there are sums written:
+    each thread works them out, which takes less time than waiting for one that does."""
     R, W = x.shape
     C, across = len(weight), (W + band - 1) // band
+    known = statistics
+    if len(sums):
+        known = np.empty_like(statistics)
+        _find_statistics(x, sums, known)
+        if thread[0] == 0:
+            statistics[:] = known
     lines = np.empty((3, W), x.dtype)                # centre, scale and shift of each column
     for c in range(C):
-        mean, scale = statistics[0, c], weight[c] / math.sqrt(statistics[1, c] + eps)
+        mean, scale = known[0, c], weight[c] / math.sqrt(known[1, c] + eps)
         lines[0, c], lines[1, c] = mean, scale
         lines[2, c] = bias[c] + (np.float64(lines[0, c]) - mean) * scale     # what rounding takes off the mean
     _repeat(lines, C)
@@ -200,15 +210,14 @@ def _run_forward(x, statistics, weight, bias, eps, relu, residual):
     R, W = lines.shape
     rows, band = tasks_of(R, W)
     y, added = np.empty_like(lines), lines if residual is None else batch_rows(residual).reshape(R, W)
+    sums = np.empty((0 if statistics is not None or not x.size else -(-R // rows), 2, W))
+    if len(sums):
+        _sum_moments(lines, C, rows, band, sums)
     if statistics is None:
         statistics = np.zeros((2, C))
-        if x.size:
-            sums, zero = np.empty((-(-R // rows), 2, W)), np.tile(lines[0, :C].astype(np.float64), W // C)
-            _sum_moments(lines, zero, rows, band, sums)
-            _statistics(lines, zero, sums, statistics)
     if x.size:
-        _normalise(lines, statistics, _parameter(weight, C, dtype, 1), _parameter(bias, C, dtype, 0), float(eps), added,
-                   residual is not None, dtype.type(0 if relu else -np.inf), rows, band, y)
+        _normalise(lines, sums, statistics, _parameter(weight, C, dtype, 1), _parameter(bias, C, dtype, 0), float(eps),
+                   added, residual is not None, dtype.type(0 if relu else -np.inf), rows, band, y)
     return like(y, x), statistics
 
 
@@ -255,8 +264,8 @@ def _sum_products(thread, g, y, x, mean, masked, keep, rows, band, sums, kept):
                   sums[b, 0, left:right], sums[b, 1, left:right])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _coefficients(sums, mean, var, weight, eps, share, gparameters, lines):
+@inside
+def _find_coefficients(sums, mean, var, weight, eps, share, gparameters, lines):
     """lines (4, W): centre, p, q, s of each column, as in _combine; gparameters (2, C): gweight and gbias.
 
     share: by how much each number moves the statistics, 1/n, or 0 where they are constants
@@ -274,9 +283,13 @@ def _coefficients(sums, mean, var, weight, eps, share, gparameters, lines):
 
 
 @parallel
-def _gradients(thread, g, y, x, lines, masked, keep, rows, band, kept, gx):
+def _gradients(thread, g, y, x, mean, var, weight, eps, share, sums, masked, keep, rows, band, kept, gparameters, gx):
+    """gx, and of thread 0 gparameters; each thread works the coefficients out, as in `_normalise`."""
     R, W = x.shape
-    across = (W + band - 1) // band
+    across, lines, found = (W + band - 1) // band, np.empty((4, W), x.dtype), np.empty_like(gparameters)
+    _find_coefficients(sums, mean, var, weight, eps, share, found, lines)
+    if thread[0] == 0:
+        gparameters[:] = found
     for task in mine(thread, (R + rows - 1) // rows * across):
         b, left = task // across, task % across * band
         right = min(W, left + band)
@@ -308,10 +321,10 @@ def _run_backward(g, y, x, mean, var, weight, eps, residual, share):
     gx, sums, gparameters = np.empty_like(lines), np.empty((-(-R // rows), 2, W)), np.zeros((2, C), dtype)
     kept, masked = np.empty_like(lines) if residual else gx, y is not None
     if x.size:
-        mean, var, columns = np.ascontiguousarray(mean), np.ascontiguousarray(var), np.empty((4, W), dtype)
+        mean, var = np.ascontiguousarray(mean), np.ascontiguousarray(var)
         _sum_products(gs, ys, lines, mean, masked, residual, rows, band, sums, kept)
-        _coefficients(sums, mean, var, _parameter(weight, C, dtype, 1), float(eps), float(share), gparameters, columns)
-        _gradients(gs, ys, lines, columns, masked, residual, rows, band, kept, gx)
+        _gradients(gs, ys, lines, mean, var, _parameter(weight, C, dtype, 1), float(eps), float(share), sums, masked,
+                   residual, rows, band, kept, gparameters, gx)
     return like(gx, x), *gparameters, like(kept, x) if residual else None
 
 

@@ -7,7 +7,9 @@
                                                              at 64 channels 24x24, 1.4 at 512 6x6.  With AVX2, whose
                                                              register tile is small: 0.7 at 256 in groups of 8 12x12
     winograd4    1/4, and 2.25 times the image is written    3x3, stride 1: 0.4 of direct's time at 64 channels 56x56,
-                 and read again                              0.7 at 256 14x14; all gradients of weights
+                 and read again                              0.7 at 256 14x14; gradients of weights, but where tiles
+                                                             reach so far beyond the map that winograd2 has no more to
+                                                             multiply: 6x6, 0.7 of winograd4's time at 128 channels
     winograd2    1/2.25; of a 5x5 kernel's, 1/2.8            3x3, small maps: 0.75 at 256 6x6, 0.95 at 512 7x7 (3x3
                                                              maps: direct); for winograd4 where that is too inexact.
                                                              5x5: 0.4 at 96 to 256 channels 26x26, 0.7 at 48 6x6
@@ -65,7 +67,7 @@ def _cheapest(layer, precision):
         return "grouped"
     height, width = (win.H, win.W) if pass_ == "input" else (win.OH, win.OW)
     costs = {"direct": DIRECT.get((pass_ == "weight", win.KH), 0)}
-    costs |= {f"winograd{m}": _cost(pass_, height, width, m, win.KH) for m in (4, 2) if f"winograd{m}" in names}
+    costs |= {f"winograd{m}": _cost(pass_, height, width, m, win.KH) for m in (2, 4) if f"winograd{m}" in names}
     return min(costs, key=costs.get)
 
 
