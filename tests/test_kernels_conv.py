@@ -259,12 +259,13 @@ SHAPES = [((5, 7), (7, 3)), ((1, 1), (1, 1)), ((100, 130), (130, 70)), ((97, 210
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_matmul(shapes, layout, dtype):
     a, b = (whole(s, dtype, i) for i, s in enumerate(shapes))
-    expected = reference.matmul(a, b)
+    expected, bias = reference.matmul(a, b), whole(shapes[1][-1:], dtype, 2)
     for x, y in ((layout(a), b), (a, layout(b)), (a.swapaxes(-1, -2).copy().swapaxes(-1, -2), b),
                  (a, b.swapaxes(-1, -2).copy().swapaxes(-1, -2)), (np.broadcast_to(a, (2, *a.shape))[1], b)):
         actual = cpu.matmul(x, y)
         assert (actual.dtype, actual.shape) == (dtype, expected.shape)
         np.testing.assert_array_equal(actual, expected)
+        np.testing.assert_array_equal(cpu.matmul(x, y, bias), expected + bias)
 
 
 def test_matmul_keeps_nan_and_inf_in_their_rows_and_columns():
