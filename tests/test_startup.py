@@ -99,7 +99,7 @@ def test_numbas_own_setting_is_left_alone():
 
 
 def test_the_ladders_machine_code_lies_there_too():
-    cpu, ladder = (import_module(f"tinycnn.kernels.{name}") for name in ("cpu.pool", "ladder"))
+    cpu, ladder = (import_module(f"tinycnn.kernels.{name}") for name in ("cpu.max_pool", "ladder"))
     usual = Path(cpu._max_windows.kernel.stats.cache_path)
     modules = [import_module(f"{ladder.__name__}.{name}") for name in ("conv", "norm", "peak", "pool")]
     own = [Path(getattr(f, "kernel", f).stats.cache_path) for module in modules for f in vars(module).values()

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ..cpu.layout import nchw, nhwc
-from ..cpu.pool import max_pool2d as in_parallel
+from ..cpu.max_pool import max_pool2d as in_parallel
 from .rung import Rung
 
 
