@@ -24,9 +24,9 @@ def torch():
     return pytest.importorskip("torch")
 
 
-def awkward(size, dtype="float64"):
-    """(2, 3, H, W) with ties, a few NaN, and -inf everywhere in one plane."""
-    x = np.random.default_rng(1).integers(-2, 3, (2, 3, *size)).astype(dtype)
+def awkward(size, dtype="float64", channels=3):
+    """(2, channels, H, W) with ties, a few NaN, and -inf everywhere in one plane."""
+    x = np.random.default_rng(1).integers(-2, 3, (2, channels, *size)).astype(dtype)
     x[0, 1].flat[::5] = np.nan
     x[1, 2] = -np.inf
     return x
@@ -117,7 +117,7 @@ def pools(draw):
     kernel, stride, dilation = (draw(st.tuples(number, number)) for _ in range(3))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
     assume(all(n + 2 * p > d * (k - 1) for n, p, d, k in zip(size, padding, dilation, kernel)))
-    x = draw(layouts)(awkward(size, draw(dtypes))[:, :, :, :])
+    x = draw(layouts)(awkward(size, draw(dtypes), draw(st.sampled_from([3, 8, 36]))))
     return window(size, kernel, stride, padding, dilation, draw(st.booleans())), x
 
 
@@ -135,8 +135,9 @@ def test_max_pool_equals_the_reference(pool, layout):
     y, indices = reference.max_pool2d(x, win)
     assert_close(with_int64(cpu.max_pool2d(x, win)), (y, indices), 0)
     g, places = layout(normal(y.shape, x.dtype)), layout(cpu.max_pool2d(x, win)[1])
-    assert_close(cpu.max_pool2d_backward(g, places, (win.H, win.W)),
-                 reference.max_pool2d_backward(g, indices, (win.H, win.W)))
+    gx = reference.max_pool2d_backward(g, indices, (win.H, win.W))
+    for known in ((), (win,)):
+        assert_close(cpu.max_pool2d_backward(g, places, (win.H, win.W), *known), gx)
     assert_close(cpu.max_pool2d_gather(x, places), reference.max_pool2d_gather(x, indices), 0)
 
 
@@ -167,7 +168,8 @@ def test_same_bits_on_any_number_of_threads():
 
     def results():
         y, indices = cpu.max_pool2d(x, win)
-        return (y, indices, cpu.max_pool2d_backward(y, indices, (41, 37)), cpu.max_pool2d_gather(x, indices),
+        return (y, indices, cpu.max_pool2d_backward(y, indices, (41, 37)),
+                cpu.max_pool2d_backward(y, indices, (41, 37), win), cpu.max_pool2d_gather(x, indices),
                 cpu.avg_pool2d(x, win, True, None, (1, 1)), cpu.avg_pool2d_backward(y, win, True, None, (1, 1)),
                 cpu.adaptive_avg_pool2d(x, (1, 1)), cpu.adaptive_max_pool2d(x, (7, 7))[0])
     assert_same_bits_on_any_threads(results)

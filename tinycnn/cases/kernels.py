@@ -61,6 +61,10 @@ def rows(dtype: Any, fresh: int = 0) -> dict[str, list[tuple]]:
         special = image.copy()
         special[0], special[1, :, ::2] = -np.inf, np.nan
         calls["max_pool2d"].append((special, win))
+        many = x(1, 36, win.H, win.W).round()        # channels: more than two vectors of any width
+        y, where = reference.max_pool2d(many, win)
+        calls["max_pool2d"].append((many, win))
+        calls["max_pool2d_backward"].append((y, where, (win.H, win.W), win))
     for size, out in (((7, 5), (3, 2)), ((2, 3), (4, 7)), ((6, 6), (1, 6)), ((5, 7), (1, 1))):
         calls["adaptive_avg_pool2d"].append((x(2, 3, *size), out))
         calls["adaptive_avg_pool2d_backward"].append((x(2, 3, *out), size))
