@@ -6,7 +6,8 @@ import pytest
 
 import tinycnn as tc
 
-choose, vector = (import_module(f"tinycnn.kernels.cpu.{name}") for name in ("choose", "vector"))
+choose, correlate, microkernel, vector = (import_module(f"tinycnn.kernels.cpu.{name}")
+                                          for name in ("choose", "correlate", "microkernel", "vector"))
 window = import_module("tinycnn.kernels.geometry").window
 PASSES = "output", "input", "weight"
 
@@ -96,3 +97,24 @@ def test_few_channels_are_computed_for_several_pixels_at_once(inwards):
     few = banded(window((24, 48), 5, 1, 2), inwards, 3, whole // 4, np.float32)
     assert few.pixels > 1 and few.pixels * whole // 4 % whole == 0
     assert banded(window((24, 48), 5, 1, 2), inwards, 3, whole, np.float32) is None
+
+
+@pytest.mark.parametrize("rows, blocks, expected", [
+    (1152, 48, (96, 24)),                            # two tasks of each strip, as large as each other
+    (1152, 5, (96, 3)),
+    (100000, 1, (96, 1)),
+    (96, 4, (24, 1)),                                # a task for each of four threads or more
+    (5, 64, (24, 4)),
+    (1, 1, (12, 1)),
+])
+def test_a_products_tasks(rows, blocks, expected):
+    assert correlate.cut(rows, blocks) == expected
+
+
+@pytest.mark.parametrize("rows", [1, 13, 96, 97, 1000, 50000])
+@pytest.mark.parametrize("blocks", [1, 2, 7, 48, 400])
+def test_there_are_tasks_for_all_threads(rows, blocks):
+    strip, several = correlate.cut(rows, blocks)
+    assert strip % microkernel.ROWS == 0 < strip <= correlate.BM and 1 <= several <= blocks
+    whole = -(-rows // microkernel.ROWS) * blocks    # the smallest tasks there could be
+    assert -(-rows // strip) * -(-blocks // several) >= min(whole, correlate.TASKS) / 2

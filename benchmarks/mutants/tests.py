@@ -26,6 +26,9 @@ KERNELS = {
     "exponential": "kernels_gates kernels_loss activations",
     "matmul": "kernels_conv",
     "layout": "kernels_pool kernels_norm kernels_conv",
+    "correlate": "kernels_conv kernels_choice geometries",
+    "max_pool": "kernels_pool geometries pooling ops",
+    "sums": "kernels_sums",
 }                                                    # others in kernels/cpu are parts of conv
 CUDA = {
     "common": "cuda_kernels cuda_half cuda_emulator",

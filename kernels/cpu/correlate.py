@@ -68,14 +68,18 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
     if bias is not None:
         starts[:, :columns] = bias.reshape(-1, columns)
     rows = image.N * ys.count * xs.count
-    blocks = -(-panels.columns // (WIDE * lanes(dtype))) * groups
-    strip = min(BM, max(1, -(-rows * blocks // (TASKS * ROWS))) * ROWS)   # short ones only if there are few panels
-    several = max(1, blocks * -(-rows // strip) // TASKS)                 # blocks of panels that make one task,
-    several = -(-blocks // -(-blocks // several))                         # as many in each
+    strip, several = cut(rows, -(-panels.columns // (WIDE * lanes(dtype))) * groups)
     outside = _outside(ys, image.H) or _outside(xs, image.W)
     zeros = np.zeros((groups - 1) * image.group + run * step if outside else 0, dtype)
     _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups, starts.reshape(-1),
                np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several, zeros)
+
+
+def cut(rows, blocks):
+    """How many of so many rows, and of so many blocks of panels, make one task."""
+    strip = min(BM, max(1, -(-rows * blocks // (TASKS * ROWS))) * ROWS)   # short ones only if there are few panels
+    several = max(1, blocks * -(-rows // strip) // TASKS)
+    return strip, -(-blocks // -(-blocks // several))                     # as many in each
 
 
 def _outside(walk, size):
