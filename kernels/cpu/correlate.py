@@ -2,7 +2,9 @@
 
 A patch is T runs of numbers, one for each tap of the kernel: the channels of the pixel that the tap meets.  Where they
 begin goes into a table; a tap that meets the border meets a run of zeros instead.  That table is all there is of
-im2col's matrix, whose rows would be the patches.  (Where no tap meets the border, a line for tap 0 is enough.)
+im2col's matrix, whose rows would be the patches.  (Where no tap meets the border, a line for tap 0 is enough.)  Taps
+that meet nothing but the border are left out.  That pays in small maps, where for this pixels at the same place of all
+images follow each other: of a 3x3 kernel's 81 meetings with a 3x3 map, 32 are with the border.
 
     input, channels last                table of a strip of output pixels        weights, in panels
     +---+---+---+---+---+                         tap 0  tap 1  tap 2 ...        +--------+ +--------+
@@ -32,6 +34,7 @@ from .vector import BYTES, distance, lanes
 
 BM, BK = 8 * ROWS, 256
 TASKS = 16                                           # enough for any balance
+SMALL = 0.7                                          # in a small map less than this share of taps meets the image
 
 
 class Walk(NamedTuple):
@@ -69,10 +72,12 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
         starts[:, :columns] = bias.reshape(-1, columns)
     rows = image.N * ys.count * xs.count
     strip, several = cut(rows, -(-panels.columns // (WIDE * lanes(dtype))) * groups)
-    outside = _outside(ys, image.H) or _outside(xs, image.W)
-    zeros = np.zeros((groups - 1) * image.group + run * step if outside else 0, dtype)
+    met = _met(ys, image.H) * _met(xs, image.W)
+    together, portion = (image.N, ROWS) if met < SMALL else (1, strip)    # images, and pixels that share their taps
+    zeros = np.zeros((groups - 1) * image.group + run * step if met < 1 else 0, dtype)
     _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups, starts.reshape(-1),
-               np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, strip, several, zeros)
+               np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, together, strip, portion, several,
+               zeros)
 
 
 def cut(rows, blocks):
@@ -82,46 +87,73 @@ def cut(rows, blocks):
     return strip, -(-blocks // -(-blocks // several))                     # as many in each
 
 
-def _outside(walk, size):
-    """Whether it goes beyond an axis of so many cells.  (Offsets only rise.)"""
-    return len(walk.offsets) and (walk.offsets[0] < 0 or (walk.count - 1) * walk.step + walk.offsets[-1] >= size)
+def _met(walk, size):
+    """The share of all pairs of an output and a tap along an axis that meets one of its so many cells."""
+    pairs = walk.count * len(walk.offsets)
+    met = sum(max(0, min(walk.count, (size - 1 - offset) // walk.step + 1) - max(0, -(offset // walk.step)))
+              for offset in walk.offsets.tolist())
+    return met / pairs if pairs else 1
 
 
 @inside
-def _find(x, image, ys, xs, m0, count, zeros, table, places, out_image):
-    """For output pixels m0 ...: where the patch of each begins (with a border: for every tap), and where its result
-    belongs."""
+def _places(begin, vertical, horizontal, dy, dx, image, nothing, table):
+    """Where the pixels that one tap meets begin, and how many of them there are."""
+    met = 0
+    for m in range(len(table)):
+        y, x = vertical[m] + dy, horizontal[m] + dx
+        inside = (y >= 0) & (y < image.H) & (x >= 0) & (x < image.W)
+        table[m] = begin[m] + (y * image.W + x) * image.C if inside else nothing
+        met += inside
+    return met
+
+
+@inside
+def _find(x, image, ys, xs, m0, count, together, portion, zeros, table, taps, met, places, out_image):
+    """For output pixels m0 ...: where the patch of each begins, and where its result belongs.
+
+    With a border, where each tap's run begins, for the taps that any pixel of a portion meets: in portion q these are
+    taps[q, 0], taps[q, 1] ..., and met[q, t] of them come before tap t.
+    """
     ld, vertical, horizontal = len(places), np.empty(len(places), np.int64), np.empty(len(places), np.int64)
     begin = np.empty(ld, np.int64)
-    n, a, b = m0 // xs.count // ys.count, m0 // xs.count % ys.count, m0 % xs.count
+    cell, n = m0 // together, m0 % together
+    n += cell // xs.count // ys.count * together
+    a, b = cell // xs.count % ys.count, cell % xs.count
     for m in range(ld):
         vertical[m], horizontal[m] = a * ys.step, b * xs.step
         begin[m] = n * image.H * image.W * image.C
         y, x_ = ys.first + a * ys.every, xs.first + b * xs.every
         places[m] = ((n * out_image.H + y) * out_image.W + x_) * out_image.C
         if m < count - 1:                            # past the end, the last one again
-            b += 1
+            n += 1
+            if n % together:
+                continue
+            n, b = n - together, b + 1
             if b == xs.count:
                 b, a = 0, a + 1
                 if a == ys.count:
-                    a, n = 0, n + 1
+                    a, n = 0, n + together
     if not len(zeros):
         for m in range(ld):
             table[m] = begin[m] + (vertical[m] * image.W + horizontal[m]) * image.C
+        for t in range(taps.shape[1]):
+            taps[:, t], met[:, t + 1] = t, t + 1
         return
     nothing = distance(x, zeros)
-    for i in range(len(ys.offsets)):
-        for j in range(len(xs.offsets)):
-            line = table[(i * len(xs.offsets) + j) * ld:]
-            for m in range(ld):
-                y, x_ = vertical[m] + ys.offsets[i], horizontal[m] + xs.offsets[j]
-                inside = (y >= 0) & (y < image.H) & (x_ >= 0) & (x_ < image.W)
-                line[m] = begin[m] + (y * image.W + x_) * image.C if inside else nothing
+    for q in range(len(taps)):
+        found, first, last = 0, q * portion, min(ld, q * portion + portion)
+        for t in range(taps.shape[1]):
+            dy, dx = ys.offsets[t // len(xs.offsets)], xs.offsets[t % len(xs.offsets)]
+            some = _places(begin[first:last], vertical[first:last], horizontal[first:last], dy, dx, image, nothing,
+                           table[found * ld + first:found * ld + last])
+            taps[q, found] = t
+            found += 1 if some else 0
+            met[q, t + 1] = found
 
 
 @parallel
 def _correlate(thread, x, image, run, step, ys, xs, b, K, b_columns, columns, groups, starts, least, out, out_image,
-               strip, several, zeros):
+               together, strip, portion, several, zeros):
     M, T, vector = image.N * ys.count * xs.count, len(ys.offsets) * len(xs.offsets), BYTES // x.itemsize
     strips, wide = (M + strip - 1) // strip, WIDE * vector
     blocks = (b_columns + wide - 1) // wide          # of one group
@@ -134,22 +166,28 @@ def _correlate(thread, x, image, run, step, ys, xs, b, K, b_columns, columns, gr
         count = min(strip, M - m0)
         ld = (count + ROWS - 1) // ROWS * ROWS
         line = ld if len(zeros) else 0               # from one tap's line of the table to the next one's
+        portions = (count + portion - 1) // portion
         table, places, b_rows = np.empty(max(ld, T * line), np.int64), np.empty(ld, np.int64), np.empty(T, np.int64)
-        _find(x, image, ys, xs, m0, count, zeros, table, places, out_image)
-        depth, taps = max(1, min(run, BK)), max(1, BK // max(1, run))
-        for t0 in range(0, max(1, T), taps):
+        taps, met = np.empty((portions, T + 1), np.int64), np.zeros((portions, T + 1), np.int64)
+        _find(x, image, ys, xs, m0, count, together, portion, zeros, table, taps[:, :T], met, places, out_image)
+        depth, several_taps = max(1, min(run, BK)), max(1, BK // max(1, run))
+        for t0 in range(0, max(1, T), several_taps):
             for i0 in range(0, max(1, run), depth):
-                last = t0 + taps >= T and i0 + depth >= run
+                fresh, last = t0 == 0 and i0 == 0, t0 + several_taps >= T and i0 + depth >= run
                 for block in range(first, min(groups * blocks, first + several)):
                     g, n0 = block // blocks, block % blocks * wide
                     end = min(b_columns, n0 + wide)
                     while n0 < end:
                         width = panel_vectors(b_columns - n0, vector)
                         NR = width * vector
-                        for t in range(min(taps, T)):
-                            b_rows[t] = t * run * NR
-                        tiles(out, g * out_image.group + n0, places, 0, count, columns - n0, width, starts,
-                              g * b_columns + n0, t0 == 0 and i0 == 0, least[1 if last else 0], x,
-                              g * image.group + i0 * step, table[t0 * line:], line, a_runs[t0:], min(taps, T - t0),
-                              min(depth, run - i0), step, b, (g * b_columns + n0) * K + (t0 * run + i0) * NR, b_rows)
+                        for q in range(portions):
+                            start, stop = met[q, t0], met[q, min(T, t0 + several_taps)]
+                            if start == stop and not fresh and not last:
+                                continue
+                            for t in range(start, stop):
+                                b_rows[t - start] = taps[q, t] * run * NR
+                            tiles(out, g * out_image.group + n0, places, q * portion, min(portion, count - q * portion),
+                                  columns - n0, width, starts, g * b_columns + n0, fresh, least[1 if last else 0], x,
+                                  g * image.group + i0 * step, table[start * line:], line, a_runs[start:], stop - start,
+                                  min(depth, run - i0), step, b, (g * b_columns + n0) * K + i0 * NR, b_rows)
                         n0 += NR
