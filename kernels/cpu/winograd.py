@@ -35,6 +35,7 @@ from .vector import BYTES, distance, vector_code
 SCRATCH = 1 << 21                                    # bytes of V and M of one task
 TASKS = 4
 BLOCK = 96                                           # tiles of a block in the gradient of the weights
+SUMS, COLUMNS = 1 << 16, 64                          # in a small map: numbers of U of one task, and its output channels
 
 # A tile's size n chooses B (input).  Rows of A (output) and columns of G (kernel) are powers of n - 1 points and of
 # infinity: 0, 1, -1, 2, -2 for n = 6; 0, 1, -1 for n = 4.
@@ -202,11 +203,16 @@ def weights(x, gy, m, r, top, left):
     C, (N, OH, OW, O) = x.shape[3], gy.shape
     places, count = (m + r - 1) ** 2, N * -(-OH // m) * -(-OW // m)
     apart = odd_lines(C, x.itemsize)
-    V, M, U = (aligned(places * n, x.dtype) for n in (count * apart, count * O, C * O))
-    gw, zeros = np.empty((O, C, r, r), x.dtype), np.zeros(max(C, O), x.dtype)
-    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (0,) * m, (0,) * r, top, left, zeros, apart, V, M)
-    _multiply(V, M, count, C, O, places, zeros, apart, U)
-    _transform_back(U, (0,) * m, (0,) * r, C, O, gw.reshape(-1))
+    V, M = aligned(places * count * apart, x.dtype), aligned(places * count * O, x.dtype)
+    gw, zeros, tile, kernel = np.empty((O, C, r, r), x.dtype), np.zeros(max(C, O), x.dtype), (0,) * m, (0,) * r
+    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, tile, kernel, top, left, zeros, apart, V, M)
+    if C * O > count * (C + O):                      # a small map: U would be larger than V and M
+        rows = SUMS // (places * COLUMNS * ROWS) * ROWS
+        _multiply_and_transform(V, M, count, tile, kernel, C, O, rows, zeros, apart, gw.reshape(-1))
+    else:
+        U = aligned(places * C * O, x.dtype)
+        _multiply(V, M, count, C, O, places, zeros, apart, U)
+        _transform_back(U, tile, kernel, C, O, gw.reshape(-1))
     return gw
 
 
@@ -240,43 +246,81 @@ def _transform_both(thread, x, shape, gy, gy_shape, tile, kernel, top, left, zer
                 n0 += width * vector
 
 
+@inside
+def _sums(V, M, count, place, places, C, O, apart, channels, o0, columns, zeros, none, rows, U, u_at):
+    """U[u_at:], its lines where `rows` says = V' M of one place, for some channels of C and columns from o0 of O."""
+    n0 = 0
+    while n0 < columns:
+        width = panel_vectors(O - o0 - n0, BYTES // V.itemsize)
+        for first in range(0, count, BLOCK):
+            few = min(BLOCK, count - first)
+            tiles(U, u_at + n0, rows, 0, C, columns - n0, width, zeros, 0, first == 0, V.dtype.type(-np.inf), V,
+                  (first * places + place * few) * apart, channels, len(channels), none, 1, few, apart, M,
+                  (first * places + place * few) * O + (o0 + n0) * few, none)
+        n0 += width * (BYTES // V.itemsize)
+
+
+@inside
+def _back(U, u_at, tile, kernel, columns, sums, to, gw, gw_at, O_step):
+    """gw = G' U G for one input channel and some output channels, whose weights begin O_step apart from gw_at on."""
+    taps, vector = len(kernel) ** 2, BYTES // U.itemsize
+    x_at, y_at = np.empty(vector, np.int64), np.empty(vector, np.int64)
+    _weights(sums, to, U, u_at, columns // vector, tile, kernel)
+    for o in range(0, columns, vector):
+        for t0 in range(0, taps, vector):
+            for i in range(vector):
+                x_at[i], y_at[i] = min(taps - 1, t0 + i) * columns + o, gw_at + (o + i) * O_step + t0
+            turn(gw, y_at, sums, x_at, vector, taps - t0)
+
+
 @parallel
 def _multiply(thread, V, M, count, C, O, places, zeros, apart, U):
     """U (places, C, O) = V' M, summed over the tiles."""
-    vector = BYTES // V.itemsize
-    wide = WIDE * vector
+    wide = WIDE * (BYTES // V.itemsize)
     blocks = (O + wide - 1) // wide
     for task in mine(thread, places * blocks):
-        place, n0 = task // blocks, task % blocks * wide
-        end, padded = min(O, n0 + wide), (C + ROWS - 1) // ROWS * ROWS
-        table, rows, none = np.empty(padded, np.int64), np.empty(padded, np.int64), np.zeros(1, np.int64)
+        place, o0 = task // blocks, task % blocks * wide
+        padded = (C + ROWS - 1) // ROWS * ROWS
+        channels, rows, none = np.empty(padded, np.int64), np.empty(padded, np.int64), np.zeros(1, np.int64)
         for c in range(padded):
-            table[c], rows[c] = min(c, C - 1), min(c, C - 1) * O
-        while n0 < end:
-            width = panel_vectors(O - n0, vector)
-            for first in range(0, count, BLOCK):
-                few = min(BLOCK, count - first)
-                tiles(U, place * C * O + n0, rows, 0, C, O - n0, width, zeros, 0, first == 0, V.dtype.type(-np.inf), V,
-                      (first * places + place * few) * apart, table, padded, none, 1, few, apart, M,
-                      (first * places + place * few) * O + n0 * few, none)
-            n0 += width * vector
+            channels[c], rows[c] = min(c, C - 1), min(c, C - 1) * O
+        _sums(V, M, count, place, places, C, O, apart, channels, o0, min(wide, O - o0), zeros, none, rows, U,
+              place * C * O + o0)
 
 
 @parallel
 def _transform_back(thread, U, tile, kernel, C, O, gw):
     """gw (O, C, r, r) = G' U G."""
-    places, taps, vector = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2, BYTES // U.itemsize
+    places, taps = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2
     for c in mine(thread, C):
         sums, u_at, to = np.empty(taps * O, U.dtype), np.empty(places, np.int64), np.empty(taps, np.int64)
-        x_at, y_at = np.empty(vector, np.int64), np.empty(vector, np.int64)
         for place in range(places):
             u_at[place] = (place * C + c) * O
         for tap in range(taps):
             to[tap] = tap * O
-        _weights(sums, to, U, u_at, O // vector, tile, kernel)
-        for o in range(0, O, vector):
-            for t0 in range(0, taps, vector):
-                for i in range(vector):
-                    x_at[i] = min(taps - 1, t0 + i) * O + o
-                    y_at[i] = ((o + i) * C + c) * taps + t0
-                turn(gw, y_at, sums, x_at, vector, taps - t0)
+        _back(U, u_at, tile, kernel, O, sums, to, gw, c * taps, C * taps)
+
+
+@parallel
+def _multiply_and_transform(thread, V, M, count, tile, kernel, C, O, rows, zeros, apart, gw):
+    """Both for `rows` times COLUMNS channels at a time, whose U stays in the second cache."""
+    places, taps = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2
+    blocks = (O + COLUMNS - 1) // COLUMNS
+    for task in mine(thread, (C + rows - 1) // rows * blocks):
+        c0, o0 = task // blocks * rows, task % blocks * COLUMNS
+        few, columns = min(rows, C - c0), min(COLUMNS, O - o0)
+        padded = (few + ROWS - 1) // ROWS * ROWS
+        U, sums = np.empty(places * few * columns, V.dtype), np.empty(taps * columns, V.dtype)
+        channels, lines, none = np.empty(padded, np.int64), np.empty(padded, np.int64), np.zeros(1, np.int64)
+        u_at, to = np.empty(places, np.int64), np.empty(taps, np.int64)
+        for c in range(padded):
+            channels[c], lines[c] = c0 + min(c, few - 1), min(c, few - 1) * columns
+        for tap in range(taps):
+            to[tap] = tap * columns
+        for place in range(places):
+            _sums(V, M, count, place, places, few, O, apart, channels, o0, columns, zeros, none, lines, U,
+                  place * few * columns)
+        for c in range(few):
+            for place in range(places):
+                u_at[place] = (place * few + c) * columns
+            _back(U, u_at, tile, kernel, columns, sums, to, gw, (o0 * C + c0 + c) * taps, C * taps)
