@@ -60,18 +60,25 @@ def aligned(size, dtype):
     return room[start:start + size]
 
 
-@vector_code("y", "y_at", "x", "x_at", "count")
-def move(v, a):
-    """y[y_at:][:count] = x[x_at:][:count]"""
-    whole = v.quotient(a.count, v.lanes)
-    with v.loop(whole) as i:
-        shift = v.times(i, v.number(v.lanes))
-        v.store(v.load(a.x, v.sum(a.x_at, shift)), a.y, v.sum(a.y_at, shift))
-    done = v.times(whole, v.number(v.lanes))
-    left = v.difference(a.count, done)
-    with v.when(v.reaches(left, 1)):
-        rest = v.below(left)
-        v.store_some(v.load_some(a.x, v.sum(a.x_at, done), rest), a.y, v.sum(a.y_at, done), rest)
+def _move(filled):
+    @vector_code("y", "y_at", "x", "x_at", "count")
+    def move(v, a):
+        """y[y_at:][:count] = x[x_at:][:count]; with `filled`, zeros behind them, up to a whole vector: stores through a
+        mask take some processors a dozen cycles."""
+        whole = v.quotient(a.count, v.lanes)
+        with v.loop(whole) as i:
+            shift = v.times(i, v.number(v.lanes))
+            v.store(v.load(a.x, v.sum(a.x_at, shift)), a.y, v.sum(a.y_at, shift))
+        done = v.times(whole, v.number(v.lanes))
+        left = v.difference(a.count, done)
+        with v.when(v.reaches(left, 1)):
+            some = v.below(left)
+            rest, to = v.load_some(a.x, v.sum(a.x_at, done), some), v.sum(a.y_at, done)
+            v.store(rest, a.y, to) if filled else v.store_some(rest, a.y, to, some)
+    return move
+
+
+move, move_filled = _move(False), _move(True)
 
 
 def pack_rows(b, groups, group, rows, columns):
@@ -90,11 +97,9 @@ def _pack_rows(thread, b, groups, group, rows, columns, room, out):
         g, k0, n0 = task // pieces, task % pieces * PIECE, 0
         while n0 < room:                             # the next columns of the same few rows
             width = panel_vectors(room - n0, vector) * vector
-            at, filled = (g * room + n0) * K, min(width, columns - n0)
+            at = (g * room + n0) * K
             for k in range(k0, min(K, k0 + PIECE)):
-                move(out, at + k * width, b, g * group + rows[k] + n0, filled)
-                for n in range(filled, width):
-                    out[at + k * width + n] = 0
+                move_filled(out, at + k * width, b, g * group + rows[k] + n0, min(width, columns - n0))
             n0 += width
 
 

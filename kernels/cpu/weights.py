@@ -20,11 +20,11 @@ vector's copy for every 30 of its products, and spares the reads far apart that 
 import numpy as np
 
 from .microkernel import ROWS, WIDE, tiles
-from .panels import aligned, move, odd_lines, panel_vectors, room_for
+from .panels import aligned, move_filled, odd_lines, panel_vectors, room_for
 from .threads import inside, mine, parallel
 from .vector import BYTES, distance
 
-STRIP, PIXELS, COLUMNS, TASKS = 384, 128, 64, 8
+STRIP, PIXELS, COLUMNS, TASKS = 384, 128, 128, 8
 
 
 def patches_times(x, image, inside, ys, xs, gy, groups, columns, out=None):
@@ -63,7 +63,7 @@ def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, apart, nothi
             y, x_ = a * ys.step + dy, b * xs.step + dx
             at = ((n * image.H + y) * image.W + x_) * image.C + g * image.group + c
             met = 0 <= y < image.H and 0 <= x_ < image.W
-            move(out, p * apart + r, x, at if met else nothing, few)
+            move_filled(out, p * apart + r, x, at if met else nothing, few)     # into the next tap's, which follow
             b += 1
             if b == xs.count:
                 b, a = 0, a + 1
@@ -75,9 +75,7 @@ def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, apart, nothi
 def _copy_columns(gy, at, count, apart, columns, width, out):
     """`columns` numbers from each of so many pixels, filled up to the width: out (count, width)."""
     for p in range(count):
-        move(out, p * width, gy, at + p * apart, columns)
-        for i in range(columns, width):
-            out[p * width + i] = 0
+        move_filled(out, p * width, gy, at + p * apart, columns)
 
 
 @parallel
@@ -86,7 +84,7 @@ def _patches_times(thread, x, image, inside, ys, xs, gy, groups, columns, room, 
     vector = BYTES // x.itemsize
     nothing = distance(x, border)
     strips, blocks = (rows + strip - 1) // strip, (room + COLUMNS - 1) // COLUMNS
-    apart = odd_lines(strip, x.itemsize)
+    apart = odd_lines(strip + vector, x.itemsize)
     for task in mine(thread, parts * groups * blocks * strips):
         r0, block = task % strips * strip, task // strips % blocks
         g, part = task // strips // blocks % groups, task // strips // blocks // groups
