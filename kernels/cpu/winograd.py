@@ -22,8 +22,10 @@ products now summed over tiles).
     accuracy   the entries of the matrices of n = 6 are up to 8: sums of large numbers that cancel, errors about 5 times
                those of the direct sum; n = 4 has only 0, 1 and 1/2, and is as exact.  float32 only.  An inf or nan of
                the input reaches all of its tile's outputs
-    memory     V and M of a task's tiles are its scratch, of about the size of its second cache
-    parallel   forward: over blocks of tiles.  Weights: over rows of tiles, then over places, then over channels
+    memory     V and M of a task's tiles are its scratch, of about the size of its second cache.  Weights: V and M of as
+               many tiles as fit into the third cache, or take no more than AGAIN times U, at a time
+    parallel   forward: over blocks of tiles.  Weights: over tiles, then over places, then over channels; in a small map
+               over tiles, then over channels
 """
 import numpy as np
 
@@ -34,7 +36,8 @@ from .vector import BYTES, distance, vector_code
 
 SCRATCH = 1 << 21                                    # bytes of V and M of one task
 TASKS = 4
-BLOCK = 96                                           # tiles of a block in the gradient of the weights
+BLOCK, FEW = 96, 12                                  # tiles of a block in the gradient of the weights, and of a task
+PRODUCTS, AGAIN = 1 << 22, 4                         # bytes of V and M at a time; or more, for U is then read again
 SUMS, COLUMNS = 1 << 16, 64                          # in a small map: numbers of U of one task, and its output channels
 
 # A tile's size n chooses B (input).  Rows of A (output) and columns of G (kernel) are powers of n - 1 points and of
@@ -201,62 +204,70 @@ def _correlate(thread, x, shape, U, tile, kernel, top, left, block, start, least
 def weights(x, gy, m, r, top, left):
     """(O, C, r, r): the sums over all pixels of gy (N, OH, OW, O) times what x (N, H, W, C) each tap meets."""
     C, (N, OH, OW, O) = x.shape[3], gy.shape
-    places, count = (m + r - 1) ** 2, N * -(-OH // m) * -(-OW // m)
-    apart = odd_lines(C, x.itemsize)
-    V, M = aligned(places * count * apart, x.dtype), aligned(places * count * O, x.dtype)
+    places, count, apart = (m + r - 1) ** 2, N * -(-OH // m) * -(-OW // m), odd_lines(C, x.itemsize)
     gw, zeros, tile, kernel = np.empty((O, C, r, r), x.dtype), np.zeros(max(C, O), x.dtype), (0,) * m, (0,) * r
-    _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, tile, kernel, top, left, zeros, apart, V, M)
-    if C * O > count * (C + O):                      # a small map: U would be larger than V and M
+    small = C * O > count * (C + O)                  # a map: the sums U would be larger than V and M
+    some = max(PRODUCTS // (x.itemsize * places * (apart + O)), AGAIN * C * O // (C + O)) // BLOCK * BLOCK + BLOCK
+    some = count if small else min(count, some)
+    V, M, U = (aligned(places * n, x.dtype) for n in (some * apart, some * O, 0 if small else C * O))
+    for first in range(0, count, some):
+        few = min(some, count - first)
+        _transform_both(x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, tile, kernel, top, left, first, few, zeros,
+                        apart, V, M)
+        if not small:
+            _multiply(V, M, few, C, O, places, zeros, apart, first == 0, U)
+    if small:
         rows = SUMS // (places * COLUMNS * ROWS) * ROWS
         _multiply_and_transform(V, M, count, tile, kernel, C, O, rows, zeros, apart, gw.reshape(-1))
     else:
-        U = aligned(places * C * O, x.dtype)
-        _multiply(V, M, count, C, O, places, zeros, apart, U)
         _transform_back(U, tile, kernel, C, O, gw.reshape(-1))
     return gw
 
 
 @parallel
-def _transform_both(thread, x, shape, gy, gy_shape, tile, kernel, top, left, zeros, apart, V, M):
-    """V = B' x B and M = A gy A', BLOCK tiles at a time: V (blocks, places, BLOCK, C), its rows `apart` numbers apart,
-    and M (blocks, places, panels of O, BLOCK, NR).  The last block is as long as it is."""
-    (_, _, _, C), (N, OH, OW, O) = shape, gy_shape
+def _transform_both(thread, x, shape, gy, gy_shape, tile, kernel, top, left, tile0, count, zeros, apart, V, M):
+    """V = B' x B and M = A gy A' of `count` tiles, BLOCK at a time: V (blocks, places, BLOCK, C), its rows `apart`
+    numbers apart, and M (blocks, places, panels of O, BLOCK, NR).  The last block is as long as it is."""
+    (_, _, _, C), (_, OH, OW, O) = shape, gy_shape
     m, side, vector = len(tile), len(tile) + len(kernel) - 1, BYTES // x.itemsize
     places, TH, TW = side * side, (OH + m - 1) // m, (OW + m - 1) // m
-    count = N * TH * TW
     outside, beyond = distance(x, zeros), distance(gy, zeros)
-    for task in mine(thread, (count + BLOCK - 1) // BLOCK):
+    for task in mine(thread, (count + FEW - 1) // FEW):
         x_at, g_at, to = np.empty(places, np.int64), np.empty(m * m, np.int64), np.empty(places, np.int64)
-        first, few = task * BLOCK, min(BLOCK, count - task * BLOCK)
-        for t in range(few):
-            n, ty, tx = (first + t) // TW // TH, (first + t) // TW % TH, (first + t) % TW
+        for t in range(task * FEW, min(count, task * FEW + FEW)):
+            line, tx = (tile0 + t) // TW, (tile0 + t) % TW
+            n, ty = line // TH, line % TH
+            first, i = t // BLOCK * BLOCK, t % BLOCK
+            few = min(BLOCK, count - first)
             _tile_places(shape, n, ty * m - top, tx * m - left, side, outside, x_at)
             for place in range(places):
-                to[place] = (first * places + place * few + t) * apart
+                to[place] = (first * places + place * few + i) * apart
             _input(V, to, x, x_at, C // vector, tile, kernel)
             _tile_places(gy_shape, n, ty * m, tx * m, m, beyond, g_at)
             n0 = 0
             while n0 < O:
                 width = panel_vectors(O - n0, vector)
                 for place in range(places):
-                    to[place] = (first * places + place * few) * O + n0 * few + t * width * vector
+                    to[place] = (first * places + place * few) * O + n0 * few + i * width * vector
                 _gradient(M, to, gy, g_at, width, tile, kernel)
-                for i in range(m * m):
-                    g_at[i] += width * vector
+                for k in range(m * m):
+                    g_at[k] += width * vector
                 n0 += width * vector
 
 
 @inside
-def _sums(V, M, count, place, places, C, O, apart, channels, o0, columns, zeros, none, rows, U, u_at):
-    """U[u_at:], its lines where `rows` says = V' M of one place, for some channels of C and columns from o0 of O."""
+def _sums(V, M, count, place, places, C, O, apart, channels, o0, columns, zeros, none, rows, fresh, U, u_at):
+    """U[u_at:], its lines where `rows` says, = or (not `fresh`) += V' M of one place, for some `channels` of C and
+    columns from o0 of O on."""
     n0 = 0
     while n0 < columns:
         width = panel_vectors(O - o0 - n0, BYTES // V.itemsize)
         for first in range(0, count, BLOCK):
             few = min(BLOCK, count - first)
-            tiles(U, u_at + n0, rows, 0, C, columns - n0, width, zeros, 0, first == 0, V.dtype.type(-np.inf), V,
-                  (first * places + place * few) * apart, channels, len(channels), none, 1, few, apart, M,
-                  (first * places + place * few) * O + (o0 + n0) * few, none)
+            at = first * places + place * few
+            tiles(U, u_at + n0, rows, 0, C, columns - n0, width, zeros, 0, fresh and first == 0,
+                  V.dtype.type(-np.inf), V, at * apart, channels, len(channels), none, 1, few, apart, M,
+                  at * O + (o0 + n0) * few, none)
         n0 += width * (BYTES // V.itemsize)
 
 
@@ -274,8 +285,8 @@ def _back(U, u_at, tile, kernel, columns, sums, to, gw, gw_at, O_step):
 
 
 @parallel
-def _multiply(thread, V, M, count, C, O, places, zeros, apart, U):
-    """U (places, C, O) = V' M, summed over the tiles."""
+def _multiply(thread, V, M, count, C, O, places, zeros, apart, fresh, U):
+    """U (places, C, O) = or += V' M, summed over the tiles."""
     wide = WIDE * (BYTES // V.itemsize)
     blocks = (O + wide - 1) // wide
     for task in mine(thread, places * blocks):
@@ -284,8 +295,8 @@ def _multiply(thread, V, M, count, C, O, places, zeros, apart, U):
         channels, rows, none = np.empty(padded, np.int64), np.empty(padded, np.int64), np.zeros(1, np.int64)
         for c in range(padded):
             channels[c], rows[c] = min(c, C - 1), min(c, C - 1) * O
-        _sums(V, M, count, place, places, C, O, apart, channels, o0, min(wide, O - o0), zeros, none, rows, U,
-              place * C * O + o0)
+        _sums(V, M, count, place, places, C, O, apart, channels, o0, min(wide, O - o0), zeros, none, rows,
+              fresh, U, place * C * O + o0)
 
 
 @parallel
@@ -318,8 +329,8 @@ def _multiply_and_transform(thread, V, M, count, tile, kernel, C, O, rows, zeros
         for tap in range(taps):
             to[tap] = tap * columns
         for place in range(places):
-            _sums(V, M, count, place, places, few, O, apart, channels, o0, columns, zeros, none, lines, U,
-                  place * few * columns)
+            _sums(V, M, count, place, places, few, O, apart, channels, o0, columns, zeros, none, lines,
+                  True, U, place * few * columns)
         for c in range(few):
             for place in range(places):
                 u_at[place] = (place * few + c) * columns
