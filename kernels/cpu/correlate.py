@@ -88,11 +88,13 @@ def cut(rows, blocks):
 
 
 def _met(walk, size):
-    """The share of all pairs of an output and a tap along an axis that meets one of its so many cells."""
-    pairs = walk.count * len(walk.offsets)
-    met = sum(max(0, min(walk.count, (size - 1 - offset) // walk.step + 1) - max(0, -(offset // walk.step)))
-              for offset in walk.offsets.tolist())
-    return met / pairs if pairs else 1
+    """The share of all pairs of an output and a tap along an axis that meets one of its so many cells.  (Offsets only
+    rise.)"""
+    count, step, offsets = walk.count, walk.step, walk.offsets.tolist()
+    if not offsets or not count or offsets[0] >= 0 and (count - 1) * step + offsets[-1] < size:
+        return 1
+    met = sum(max(0, min(count, (size - 1 - offset) // step + 1) - max(0, -(offset // step))) for offset in offsets)
+    return met / (count * len(offsets))
 
 
 @inside
