@@ -1,5 +1,6 @@
 """Pooling kernels: the reference against PyTorch, Numba against the reference, bit for bit on any threads."""
 from importlib import import_module
+from itertools import product
 
 import numpy as np
 import pytest
@@ -139,6 +140,20 @@ def test_max_pool_equals_the_reference(pool, layout):
     for known in ((), (win,)):
         assert_close(cpu.max_pool2d_backward(g, places, (win.H, win.W), *known), gx)
     assert_close(cpu.max_pool2d_gather(x, places), reference.max_pool2d_gather(x, indices), 0)
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+def test_the_gradient_of_every_small_window(kernel, ceil_mode):
+    """Along one axis: with dilation, a window cut by the border may end before the one before it."""
+    for n, stride, padding, dilation in product(range(1, 9), (1, 2, 3), range(kernel // 2 + 1), (1, 2, 3)):
+        if n + 2 * padding > dilation * (kernel - 1):
+            win = window((n, 1), (kernel, 1), (stride, 1), (padding, 0), (dilation, 1), ceil_mode)
+            x = np.random.default_rng(0).integers(-2, 3, (1, 16, n, 1)).astype(np.float64)
+            y, indices = reference.max_pool2d(x, win)
+            g = np.arange(1.0, y.size + 1).reshape(y.shape)
+            np.testing.assert_array_equal(cpu.max_pool2d_backward(g, indices, (n, 1), win),
+                                          reference.max_pool2d_backward(g, indices, (n, 1)), str(win))
 
 
 @examples

@@ -59,10 +59,12 @@ def adaptive_windows(size, output_size):
 
 
 def covering(windows, n, dilation=1):
-    """(n, 2): for each position along an axis, the first and the number of the windows that reach over it."""
+    """(n, 2): for each position along an axis, the first and the number of the windows from the first to the last that
+    reach over it.  (Of dilated windows that a border cuts, a later one may begin or end earlier.)"""
     at, starts, ends = np.arange(n), windows[:, 0], windows[:, 0] + (windows[:, 1] - 1) * dilation + 1
-    first = np.searchsorted(ends, at, "right")
-    return np.stack([first, np.searchsorted(starts, at, "right") - first], 1)
+    first = np.searchsorted(np.maximum.accumulate(ends), at, "right")
+    last = np.searchsorted(np.minimum.accumulate(starts[::-1])[::-1], at, "right")
+    return np.stack([first, np.maximum(0, last - first)], 1)
 
 
 # ---------------------------------------------------------------------------------------- mean
