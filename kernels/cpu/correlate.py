@@ -72,9 +72,9 @@ def correlate(x, image, run, step, ys, xs, panels, columns, out, out_image, bias
         starts[:, :columns] = bias.reshape(-1, columns)
     rows = image.N * ys.count * xs.count
     strip, several = cut(rows, -(-panels.columns // (WIDE * lanes(dtype))) * groups)
-    met = _met(ys, image.H) * _met(xs, image.W)
-    together, portion = (image.N, ROWS) if met < SMALL else (1, strip)    # images, and pixels that share their taps
-    zeros = np.zeros((groups - 1) * image.group + run * step if met < 1 else 0, dtype)
+    share = _share_inside(ys, image.H) * _share_inside(xs, image.W)
+    together, portion = (image.N, ROWS) if share < SMALL else (1, strip)  # images, and pixels that share their taps
+    zeros = np.zeros((groups - 1) * image.group + run * step if share < 1 else 0, dtype)
     _correlate(x, image, run, step, ys, xs, panels.data, panels.K, panels.columns, columns, groups, starts.reshape(-1),
                np.array([-np.inf, 0 if relu else -np.inf], dtype), out, out_image, together, strip, portion, several,
                zeros)
@@ -87,7 +87,7 @@ def cut(rows, blocks):
     return strip, -(-blocks // -(-blocks // several))                     # as many in each
 
 
-def _met(walk, size):
+def _share_inside(walk, size):
     """The share of all pairs of an output and a tap along an axis that meets one of its so many cells.  (Offsets only
     rise.)"""
     count, step, offsets = walk.count, walk.step, walk.offsets.tolist()
@@ -170,12 +170,13 @@ def _correlate(thread, x, image, run, step, ys, xs, b, K, b_columns, columns, gr
         line = ld if len(zeros) else 0               # from one tap's line of the table to the next one's
         portions = (count + portion - 1) // portion
         table, places, b_rows = np.empty(max(ld, T * line), np.int64), np.empty(ld, np.int64), np.empty(T, np.int64)
-        taps, met = np.empty((portions, T + 1), np.int64), np.zeros((portions, T + 1), np.int64)
-        _find(x, image, ys, xs, m0, count, together, portion, zeros, table, taps[:, :T], met, places, out_image)
-        depth, several_taps = max(1, min(run, BK)), max(1, BK // max(1, run))
-        for t0 in range(0, max(1, T), several_taps):
+        taps, met = np.empty((portions, T), np.int64), np.zeros((portions, T + 1), np.int64)
+        _find(x, image, ys, xs, m0, count, together, portion, zeros, table, taps, met, places, out_image)
+        # A chunk of a sum is several taps, or where runs are long, `depth` numbers of one.
+        depth, some = max(1, min(run, BK)), max(1, BK // max(1, run))
+        for t0 in range(0, max(1, T), some):
             for i0 in range(0, max(1, run), depth):
-                fresh, last = t0 == 0 and i0 == 0, t0 + several_taps >= T and i0 + depth >= run
+                fresh, last = t0 == 0 and i0 == 0, t0 + some >= T and i0 + depth >= run
                 for block in range(first, min(groups * blocks, first + several)):
                     g, n0 = block // blocks, block % blocks * wide
                     end = min(b_columns, n0 + wide)
@@ -183,9 +184,9 @@ def _correlate(thread, x, image, run, step, ys, xs, b, K, b_columns, columns, gr
                         width = panel_vectors(b_columns - n0, vector)
                         NR = width * vector
                         for q in range(portions):
-                            start, stop = met[q, t0], met[q, min(T, t0 + several_taps)]
+                            start, stop = met[q, t0], met[q, min(T, t0 + some)]
                             if start == stop and not fresh and not last:
-                                continue
+                                continue             # all of this chunk meet the border
                             for t in range(start, stop):
                                 b_rows[t - start] = taps[q, t] * run * NR
                             tiles(out, g * out_image.group + n0, places, q * portion, min(portion, count - q * portion),

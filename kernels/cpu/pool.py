@@ -1,16 +1,15 @@
-"""Pooling over channels-last images.
+"""Average pooling over channels-last images, and where windows lie (for max_pool.py, too).
 
     memory      x (N, H, W, C): the inner loops run along C, from one cell of a window to the next
     windows     rows[oy] = (first, count): output row oy meets the input rows first, first + DH, ..., count of them, all
                 inside the image; columns likewise, so sliding and adaptive windows are the same to the kernels
-    parallel    over the output rows of all images; the scatter over images and bands of 32 channels, so that no two
-                tasks add to the same cell
+    parallel    over all images' rows of windows, or of pixels that collect from windows
 
                 columns[ox] = (2, 3)
                 0 1 2 3 4 5 6
               0 . . . . . . .
     rows[oy]  1 . . a b c . .
-     = (1, 2) 2 . . d e f . .        y[n, oy, ox, :] = the maximum or the sum of a ... f, channel by channel
+     = (1, 2) 2 . . d e f . .        y[n, oy, ox, :] = the mean of a ... f, channel by channel
               3 . . . . . . .
 
 The gradient of a sum over windows is a sum over windows, too: pixel y collects from the outputs whose windows cover it,

@@ -12,7 +12,7 @@
 Both blocks are copied first, next to each other in the second cache; where a tap meets the border, zeros.  That costs a
 vector's copy for every 30 of its products, and spares the reads far apart that a column of x would take.
 
-    memory     x and gy channels last, where they are; 128 pixels and up to 384 rows of x, 64 columns of gy at a time
+    memory     x and gy channels last, where they are; 128 pixels and up to 384 rows of x, 128 columns of gy at a time
     parallel   over strips of rows, panels of output channels, and groups; where these are few, over parts of the
                pixels, added up in order.  All cuts depend on the shapes alone
     work       2 * N*OH*OW * O * C/G*KH*KW FLOPs
@@ -63,7 +63,7 @@ def _copy_patches(x, image, inside, ys, xs, g, p0, count, r0, rows, apart, nothi
             y, x_ = a * ys.step + dy, b * xs.step + dx
             at = ((n * image.H + y) * image.W + x_) * image.C + g * image.group + c
             met = 0 <= y < image.H and 0 <= x_ < image.W
-            move_filled(out, p * apart + r, x, at if met else nothing, few)     # into the next tap's, which follow
+            move_filled(out, p * apart + r, x, at if met else nothing, few)     # its zeros lie where the next tap goes
             b += 1
             if b == xs.count:
                 b, a = 0, a + 1
@@ -84,7 +84,7 @@ def _patches_times(thread, x, image, inside, ys, xs, gy, groups, columns, room, 
     vector = BYTES // x.itemsize
     nothing = distance(x, border)
     strips, blocks = (rows + strip - 1) // strip, (room + COLUMNS - 1) // COLUMNS
-    apart = odd_lines(strip + vector, x.itemsize)
+    apart = odd_lines(strip + vector, x.itemsize)    # room for the zeros behind the last tap
     for task in mine(thread, parts * groups * blocks * strips):
         r0, block = task % strips * strip, task // strips % blocks
         g, part = task // strips // blocks % groups, task // strips // blocks // groups

@@ -206,9 +206,9 @@ def weights(x, gy, m, r, top, left):
     C, (N, OH, OW, O) = x.shape[3], gy.shape
     places, count, apart = (m + r - 1) ** 2, N * -(-OH // m) * -(-OW // m), odd_lines(C, x.itemsize)
     gw, zeros, tile, kernel = np.empty((O, C, r, r), x.dtype), np.zeros(max(C, O), x.dtype), (0,) * m, (0,) * r
-    small = C * O > count * (C + O)                  # a map: the sums U would be larger than V and M
+    small = C * O > count * (C + O)                  # a map so small that the sums U would be larger than V and M
     some = max(PRODUCTS // (x.itemsize * places * (apart + O)), AGAIN * C * O // (C + O)) // BLOCK * BLOCK + BLOCK
-    some = count if small else min(count, some)
+    some = count if small else min(count, some)      # tiles at a time
     V, M, U = (aligned(places * n, x.dtype) for n in (some * apart, some * O, 0 if small else C * O))
     for first in range(0, count, some):
         few = min(some, count - first)
@@ -217,8 +217,7 @@ def weights(x, gy, m, r, top, left):
         if not small:
             _multiply(V, M, few, C, O, places, zeros, apart, first == 0, U)
     if small:
-        rows = SUMS // (places * COLUMNS * ROWS) * ROWS
-        _multiply_and_transform(V, M, count, tile, kernel, C, O, rows, zeros, apart, gw.reshape(-1))
+        _multiply_and_transform(V, M, count, tile, kernel, C, O, zeros, apart, gw.reshape(-1))
     else:
         _transform_back(U, tile, kernel, C, O, gw.reshape(-1))
     return gw
@@ -313,10 +312,11 @@ def _transform_back(thread, U, tile, kernel, C, O, gw):
 
 
 @parallel
-def _multiply_and_transform(thread, V, M, count, tile, kernel, C, O, rows, zeros, apart, gw):
-    """Both for `rows` times COLUMNS channels at a time, whose U stays in the second cache."""
+def _multiply_and_transform(thread, V, M, count, tile, kernel, C, O, zeros, apart, gw):
+    """gw (O, C, r, r) = G' (V' M) G: of some input channels times COLUMNS output channels at a time, whose U stays in
+    the second cache."""
     places, taps = (len(tile) + len(kernel) - 1) ** 2, len(kernel) ** 2
-    blocks = (O + COLUMNS - 1) // COLUMNS
+    rows, blocks = SUMS // (places * COLUMNS * ROWS) * ROWS, (O + COLUMNS - 1) // COLUMNS
     for task in mine(thread, (C + rows - 1) // rows * blocks):
         c0, o0 = task // blocks * rows, task % blocks * COLUMNS
         few, columns = min(rows, C - c0), min(COLUMNS, O - o0)
